@@ -1,0 +1,177 @@
+"""The server and the project that the tests run on; never a server or an ALX_prodev of the user's.
+
+With mysqld or mariadbd on PATH: a private server for the session, and the project as it stands.
+Without: the server that the MYSQL_* variables name, and a copy of the project in which the database
+has a name of its own; what needs to stop a server is then skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import mysql.connector
+import pytest
+
+from mysql_server import INSTALL, PROJECT, PrivateServer, Program, ServerError, free_port
+
+FILES = ["seed.py", "user_data.csv", *(path.name for path in PROJECT.glob("[0-9]-*.py"))]
+
+
+class Session:
+    """What one test session runs on: a folder with the scripts, and perhaps a server of its own."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="generators-"))
+        self.server = None
+        try:
+            Program.on_path()
+        except ServerError as error:
+            self._use_the_named_server(error)
+        else:
+            self.project = PROJECT
+            self.server = PrivateServer(self.folder / "server", free_port(), password="it's \\ own")
+            self.server.start()
+            # No option file of the user's leads elsewhere.
+            os.environ.update(self.server.environment(), HOME=str(self.folder))
+        sys.path.insert(0, str(self.project))
+
+    def _use_the_named_server(self, reason: ServerError) -> None:
+        self.project = self.folder / "project"
+        self.project.mkdir()
+        for name in FILES:
+            shutil.copy(PROJECT / name, self.project)
+        script = self.project / "seed.py"
+        text = script.read_text(encoding="utf-8")
+        own_name = f'DATABASE = "ALX_prodev_test_{os.getpid()}"'
+        assert 'DATABASE = "ALX_prodev"' in text
+        script.write_text(text.replace('DATABASE = "ALX_prodev"', own_name), encoding="utf-8")
+        sys.path.insert(0, str(self.project))
+        import seed
+
+        try:
+            seed.connect_db().close()
+        except (mysql.connector.Error, ValueError) as error:
+            shutil.rmtree(self.folder)
+            pytest.exit(f"no server to test on: {reason}; and the MYSQL_* server: {error}", 1)
+
+    def close(self) -> None:
+        if self.server:
+            self.server.stop()
+        else:
+            import seed
+
+            with seed.connect_db() as connection, connection.cursor() as cursor:
+                cursor.execute(f"DROP DATABASE IF EXISTS {seed.DATABASE}")
+        shutil.rmtree(self.folder)
+
+
+session = None
+
+
+def pytest_sessionstart() -> None:
+    global session
+    try:
+        session = Session()
+    except ServerError as error:
+        pytest.exit(f"no server to test on: {error}", 1)
+
+
+def pytest_sessionfinish() -> None:
+    if session:
+        session.close()
+
+
+@pytest.fixture
+def project() -> Path:
+    """The folder that holds the scripts under test."""
+    return session.project
+
+
+@pytest.fixture
+def private_server() -> PrivateServer:
+    """The session's own server, for tests that look into it; what stops one starts its own."""
+    if session.server is None:
+        pytest.skip(f"needs a server of its own: {INSTALL}")
+    return session.server
+
+
+@pytest.fixture
+def own_server(tmp_path, private_server, monkeypatch):
+    """A server for one test to stop or kill; the MYSQL_* variables lead to it."""
+    with PrivateServer(tmp_path / "server", free_port()) as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture
+def seed(no_database):
+    """The module seed, with no database yet."""
+    import seed
+
+    return seed
+
+
+@pytest.fixture
+def no_database() -> None:
+    import seed
+
+    with seed.connect_db() as connection, connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE IF EXISTS {seed.DATABASE}")
+
+
+@pytest.fixture
+def connection(seed):
+    """A connection to the database, which has an empty table."""
+    with seed.connect_db() as connection:
+        seed.create_database(connection)
+    with seed.connect_to_prodev() as connection:
+        seed.create_table(connection)
+        yield connection
+
+
+@pytest.fixture
+def seeded(connection, seed):
+    """A connection to the database, which has the 1,000 users of user_data.csv."""
+    seed.insert_data(connection, seed.CSV_FILE)
+    return connection
+
+
+@pytest.fixture
+def query():
+    """A function that returns all rows of a query on a connection of its own."""
+    import seed
+
+    def query(statement: str, params: tuple = ()) -> list[tuple]:
+        with seed.connect_db() as connection, connection.cursor() as cursor:
+            cursor.execute(f"USE {seed.DATABASE}")
+            cursor.execute(statement, params)
+            return cursor.fetchall()
+
+    return query
+
+
+@pytest.fixture
+def run(project):
+    """A function that runs a Python command line and returns what it printed, as text."""
+
+    def run(
+        *arguments: object, cwd: Path = project, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        # UTF-8 whatever the locale of the machine that runs the tests.
+        environment = {**os.environ, "PYTHONIOENCODING": "utf-8", **variables}
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=cwd,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=300,
+        )
+
+    return run

@@ -1,0 +1,196 @@
+"""seed.py: settings, schema and CSV import, on a real server."""
+
+from __future__ import annotations
+
+import uuid
+from itertools import islice
+
+import mysql.connector
+import pytest
+
+from made_users import made_users
+
+USERS = list(islice(made_users(), 3))
+
+
+def write(path, text: str, **options):
+    with open(path, "w", encoding="utf-8", newline="", **options) as file:
+        file.write(text)
+    return path
+
+
+def csv_text(columns=("user_id", "name", "email", "age"), users=USERS, end="\n") -> str:
+    places = [("user_id", "name", "email", "age").index(column) for column in columns]
+    rows = [columns, *([user[place] for place in places] for user in users)]
+    return "".join(",".join(f'"{field}"' for field in row) + end for row in rows)
+
+
+@pytest.fixture
+def table(query):
+    """A function that returns the users in the table, in order of user_id."""
+    statement = "SELECT user_id, name, email, age FROM user_data ORDER BY user_id"
+    return lambda: [(*row[:3], int(row[3])) for row in query(statement)]
+
+
+def test_the_schema_is_the_contract(connection, seed, query, capsys):
+    columns = query(
+        "SELECT column_name, column_type, is_nullable, character_set_name "
+        "FROM information_schema.columns WHERE table_schema = DATABASE() "
+        "AND table_name = 'user_data' ORDER BY ordinal_position"
+    )
+    assert columns == [
+        ("user_id", "varchar(36)", "NO", "utf8mb4"),
+        ("name", "varchar(255)", "NO", "utf8mb4"),
+        ("email", "varchar(255)", "NO", "utf8mb4"),
+        ("age", "decimal(3,0)", "NO", None),
+    ]
+    indexes = query(
+        "SELECT index_name, column_name, non_unique FROM information_schema.statistics "
+        "WHERE table_schema = DATABASE() AND table_name = 'user_data' ORDER BY index_name"
+    )
+    assert indexes == [("idx_user_id", "user_id", 1), ("PRIMARY", "user_id", 0)]
+    charset = query(
+        "SELECT default_character_set_name FROM information_schema.schemata "
+        "WHERE schema_name = DATABASE()"
+    )
+    assert charset == [("utf8mb4",)]
+
+
+def test_only_create_table_prints(seed, capsys):
+    with seed.connect_db() as connection:
+        seed.create_database(connection)
+        seed.create_database(connection)
+    with seed.connect_to_prodev() as connection:
+        assert capsys.readouterr().out == ""
+        seed.create_table(connection)
+        seed.create_table(connection)
+        assert capsys.readouterr().out == "Table user_data created successfully\n" * 2
+        seed.insert_data(connection, seed.CSV_FILE)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_second_import_adds_nothing(connection, seed, query, table):
+    assert seed.insert_data(connection, seed.CSV_FILE) == (1000, 0)
+    assert seed.insert_data(connection, str(seed.CSV_FILE)) == (0, 1000)
+    assert table() == sorted(islice(made_users(), 1000))
+
+
+def test_a_user_who_is_there_is_left_unchanged(connection, seed, tmp_path, table):
+    seed.insert_data(connection, write(tmp_path / "users.csv", csv_text()))
+    changed = [
+        (USERS[0][0], "Changed", "changed@example.com", 1),
+        next(islice(made_users(), 9, 10)),
+    ]
+    file = write(tmp_path / "changed.csv", csv_text(users=changed))
+    assert seed.insert_data(connection, file) == (1, 1)
+    assert table() == sorted([*USERS, changed[1]])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        csv_text(),
+        csv_text(("age", "email", "user_id", "name")),
+        "\ufeff" + csv_text(),
+        csv_text(end="\r\n"),
+        csv_text().rstrip("\n"),
+        "\ufeff" + csv_text(("name", "user_id", "age", "email"), end="\r\n"),
+    ],
+    ids=["plain", "other order", "BOM", "CRLF", "no last line end", "all at once"],
+)
+def test_csv_dialects(connection, seed, tmp_path, table, text):
+    assert seed.insert_data(connection, write(tmp_path / "users.csv", text)) == (3, 0)
+    assert table() == USERS
+
+
+def test_without_ids_a_second_run_finds_the_same_users(connection, seed, tmp_path, table):
+    file = write(tmp_path / "users.csv", csv_text(("name", "email", "age")))
+    assert seed.insert_data(connection, file) == (3, 0)
+    assert seed.insert_data(connection, file) == (0, 3)
+    assert {user[1:] for user in table()} == {user[1:] for user in USERS}
+    assert all(uuid.UUID(user[0]).version == 5 for user in table())
+
+
+def test_text_of_every_kind_comes_back_unchanged(connection, seed, tmp_path, table):
+    names = ["O'Brien, Jr.", "😀 李娜", "back\\slash", "%s %(name)s", "; DROP TABLE user_data; --"]
+    users = [(str(uuid.UUID(int=n)), name, "a@example.com", n) for n, name in enumerate(names)]
+    seed.insert_data(connection, write(tmp_path / "users.csv", csv_text(users=users)))
+    assert table() == users
+
+
+def test_a_file_with_a_bad_row_inserts_nothing(connection, seed, tmp_path, table):
+    users = [*islice(made_users(), 3000), ("", "Ann", "ann@example.com", "old")]
+    file = write(tmp_path / "users.csv", csv_text(users=users))
+    with pytest.raises(ValueError, match=r"users\.csv:3002: age 'old'"):
+        seed.insert_data(connection, file)
+    assert table() == []
+
+
+def test_an_import_does_not_take_back_what_the_caller_did(connection, seed, tmp_path, table):
+    connection.autocommit = False
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO user_data VALUES (%s, %s, %s, %s)", USERS[0])
+    with pytest.raises(OSError, match=r"missing\.csv"):
+        seed.insert_data(connection, tmp_path / "missing.csv")
+    assert table() == USERS[:1]
+
+
+def test_the_reader_holds_one_row(seed, tmp_path):
+    file = write(tmp_path / "users.csv", csv_text() + '"","Bad","row","at the end"\n')
+    users = seed.read_users(file)
+    assert [next(users) for _ in USERS] == USERS
+
+
+def test_settings_default_to_the_documented_ones(seed, monkeypatch, tmp_path):
+    for name in ("HOST", "PORT", "USER", "PASSWORD"):
+        monkeypatch.setenv(f"MYSQL_{name}", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert seed.connection_settings() == {
+        "host": "localhost",
+        "port": 3306,
+        "user": "root",
+        "password": "",
+        "autocommit": True,
+    }
+
+
+def test_the_environment_comes_before_the_option_file(seed, monkeypatch, tmp_path):
+    write(
+        tmp_path / ".my.cnf",
+        "[client]\nhost=elsewhere\nport=3399\nuser=ann\npassword=12%3#4\nsocket=/run/other.sock\n"
+        "ssl-ca=/ca.pem\n[mysql]\nuser=ben\n",
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MYSQL_HOST", "127.0.0.2")
+    for name in ("PORT", "USER", "PASSWORD"):
+        monkeypatch.delenv(f"MYSQL_{name}")
+    settings = seed.connection_settings()
+    assert (settings["host"], settings["port"], settings["user"]) == ("127.0.0.2", 3399, "ann")
+    assert (settings["password"], settings["ssl_ca"]) == ("12%3#4", "/ca.pem")
+    assert "unix_socket" not in settings
+    monkeypatch.delenv("MYSQL_HOST")
+    assert seed.connection_settings()["unix_socket"] == "/run/other.sock"
+
+
+def test_the_option_file_opens_the_connection(seed, monkeypatch, tmp_path):
+    settings = seed.connection_settings()
+    write(
+        tmp_path / ".my.cnf",
+        "[client]\n"
+        + "".join(f"{k}={settings[k]}\n" for k in ("host", "port", "user", "password")),
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("HOST", "PORT", "USER", "PASSWORD"):
+        monkeypatch.delenv(f"MYSQL_{name}", raising=False)
+    seed.connect_db().close()
+
+
+def test_a_port_that_is_none(seed, monkeypatch):
+    monkeypatch.setenv("MYSQL_PORT", "abc")
+    with pytest.raises(ValueError, match="MYSQL_PORT 'abc' is not a port number"):
+        seed.connect_db()
+
+
+def test_functions_raise_the_errors_of_the_server(seed):
+    with pytest.raises(mysql.connector.Error, match="Unknown database"):
+        seed.connect_to_prodev()

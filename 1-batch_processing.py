@@ -1,0 +1,40 @@
+#!/usr/bin/env python3
+"""Process users in batches: fetch many rows at a time, keep the users over 25."""
+
+from __future__ import annotations
+
+from typing import Any, Iterator
+
+import seed
+
+
+def stream_users_in_batches(batch_size: int) -> Iterator[list[dict[str, Any]]]:
+    """Yield all users as lists of batch_size dictionaries (user_id, name, email, age).
+
+    The last list may be shorter. One query on one connection; one batch is held in memory.
+    Raises mysql.connector.Error if the stream cannot start or is cut short.
+    """
+    with seed.open_stream() as cursor:
+        cursor.execute(seed.SELECT_USERS + " ORDER BY user_id")
+        while batch := cursor.fetchmany(batch_size):
+            yield batch
+
+
+def batch_processing(batch_size: int) -> None:
+    """Print every user over 25 as a dictionary, one a line, reading batch_size users at a time.
+
+    Raises mysql.connector.Error if the stream cannot start or is cut short.
+    """
+    for batch in stream_users_in_batches(batch_size):
+        for user in batch:
+            if user["age"] > 25:
+                print(user)
+
+
+def main() -> None:
+    """Print the users over 25."""
+    batch_processing(seed.size_argument(__doc__, "BATCH_SIZE", 50, "users fetched at a time"))
+
+
+if __name__ == "__main__":
+    seed.run(main)

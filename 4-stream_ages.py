@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""Average the users' ages from a stream: a sum and a count are all that is kept."""
+
+from __future__ import annotations
+
+import argparse
+import builtins
+from typing import Iterator
+
+import seed
+
+# `python3 -m memory_profiler 4-stream_ages.py` puts a decorator of this name into builtins.
+profile = getattr(builtins, "profile", lambda function: function)
+
+
+def stream_user_ages() -> Iterator[int]:
+    """Yield the age of every user, a whole number of years, in no particular order.
+
+    One query on one connection, closed when the stream ends or is given up.
+    Raises mysql.connector.Error if the stream cannot start or is cut short.
+    """
+    with seed.open_stream(dictionary=False) as cursor:
+        cursor.execute("SELECT CAST(age AS SIGNED) AS age FROM user_data")
+        for (age,) in iter(cursor.fetchone, None):
+            yield age
+
+
+@profile
+def calculate_average_age() -> float:
+    """Return the average age of all users in years, 0 if there are none; memory does not grow.
+
+    Raises mysql.connector.Error if the stream is cut short.
+    """
+    total = count = 0
+    for age in stream_user_ages():
+        total += age
+        count += 1
+    return total / count if count else 0
+
+
+def main() -> None:
+    """Print the average age."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    print(f"Average age of users: {calculate_average_age():.2f}")
+
+
+if __name__ == "__main__":
+    seed.run(main)

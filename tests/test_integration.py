@@ -1,0 +1,202 @@
+"""The collection as its users run it: each script as a process, on a real server."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from statistics import mean
+
+import pytest
+
+from made_users import FIRST_USERS
+from mysql_server import free_port
+
+SCRIPTS = ["0-stream_users.py", "1-batch_processing.py", "2-lazy_paginate.py", "4-stream_ages.py"]
+
+
+def as_dictionary(row) -> dict:
+    user_id, name, email, age = row
+    return {"user_id": user_id, "name": name, "email": email, "age": int(age)}
+
+
+@pytest.fixture
+def users(seeded, query) -> list[dict]:
+    """What plain SQL says is in the table."""
+    rows = query("SELECT user_id, name, email, age FROM user_data ORDER BY user_id")
+    return [as_dictionary(row) for row in rows]
+
+
+def lines(users: list[dict]) -> str:
+    return "".join(f"{user}\n" for user in users)
+
+
+def test_seed_reports_what_it_did(no_database, run):
+    import seed
+
+    for count in ("1000 users inserted, 0 already there", "0 users inserted, 1000 already there"):
+        done = run("seed.py")
+        assert (done.returncode, done.stderr) == (0, "")
+        server, database, table, users = done.stdout.splitlines()
+        assert re.match(r"Server \d+\.\d+\.\d+\S* at \S+:\d+$", server)
+        assert database == f"Database {seed.DATABASE} is present"
+        assert table == "Table user_data created successfully"
+        assert users == count
+
+
+def test_seed_finds_its_csv_file_from_any_folder(no_database, run, project, tmp_path):
+    assert "1000 users inserted" in run(project / "seed.py", cwd=tmp_path).stdout
+
+
+def test_seed_takes_another_csv_file(connection, run, tmp_path, query):
+    file = tmp_path / "mine.csv"
+    file.write_text("name,email,age\nAnn,ann@example.com,30\n")
+    assert run("seed.py", file).stdout.endswith("1 users inserted, 0 already there\n")
+    assert query("SELECT name, email FROM user_data") == [("Ann", "ann@example.com")]
+
+
+def test_stream_users_prints_the_first_users_of_the_course(users, run):
+    done = run("0-stream_users.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == lines([as_dictionary(user) for user in FIRST_USERS]) == lines(users[:6])
+    assert run("0-stream_users.py", 2).stdout == lines(users[:2])
+    assert run("0-stream_users.py", 5000).stdout == lines(users)
+
+
+def test_batch_processing_prints_the_users_over_25(users, run):
+    over_25 = [user for user in users if user["age"] > 25]
+    assert 0 < len(over_25) < 1000
+    for arguments in [(), (1,), (999,), (5000,)]:
+        done = run("1-batch_processing.py", *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == lines(over_25)
+
+
+def test_lazy_paginate_prints_every_user_once(users, run):
+    for arguments in [(), (1,), (999,), (1000,), (5000,)]:
+        done = run("2-lazy_paginate.py", *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == lines(users)
+
+
+def test_pages_have_the_size_asked_for(users):
+    module = __import__("2-lazy_paginate")
+    assert [len(page) for page in module.lazy_pagination(300)] == [300, 300, 300, 100]
+    assert module.paginate_users(10, 0) == users[:10]
+    assert module.paginate_users(10, 995) == users[995:]
+    assert module.paginate_users(10, 1000) == []
+
+
+def test_batches_have_the_size_asked_for(users):
+    module = __import__("1-batch_processing")
+    assert [len(batch) for batch in module.stream_users_in_batches(300)] == [300, 300, 300, 100]
+
+
+def test_the_average_is_what_sql_says(users, run, query):
+    done = run("4-stream_ages.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    [(average,)] = query("SELECT AVG(age) FROM user_data")
+    assert done.stdout == f"Average age of users: {average:.2f}\n"
+    assert f"{average:.2f}" == f"{mean(user['age'] for user in users):.2f}"
+
+
+def test_an_empty_table(connection, run):
+    assert [run(script).stdout for script in SCRIPTS] == [
+        "",
+        "",
+        "",
+        "Average age of users: 0.00\n",
+    ]
+
+
+@pytest.mark.parametrize("script", ["seed.py", *SCRIPTS])
+def test_help(run, script):
+    done = run(script, "-h")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: {script} [-h]")
+
+
+def one_line(done: subprocess.CompletedProcess) -> str:
+    """Return the one line on stderr of a script that failed as it should."""
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("script", ["seed.py", *SCRIPTS])
+def test_no_server_is_one_line(run, script):
+    port = str(free_port())
+    line = one_line(run(script, MYSQL_HOST="127.0.0.1", MYSQL_PORT=port))
+    assert line.startswith(f"{script}: ")
+    assert f"127.0.0.1:{port}" in line
+    assert "Is a server running there?" in line
+
+
+@pytest.mark.parametrize("script", ["seed.py", *SCRIPTS])
+def test_access_denied_is_one_line_without_the_password(run, script):
+    line = one_line(run(script, MYSQL_USER="nobody", MYSQL_PASSWORD="secret-word"))
+    assert "Access denied for user 'nobody'@" in line
+    assert "Check MYSQL_USER and MYSQL_PASSWORD" in line
+    assert "secret-word" not in line
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_no_database_says_to_run_seed(no_database, run, script):
+    assert one_line(run(script)).endswith("Run python3 seed.py first.\n")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_no_table_says_to_run_seed(connection, query, run, script):
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE user_data")
+    assert one_line(run(script)).endswith("Run python3 seed.py first.\n")
+
+
+def test_a_bad_csv_file_is_one_line(connection, run, tmp_path):
+    file = tmp_path / "bad.csv"
+    file.write_text("name,email,age\nAnn,ann@example.com,old\n")
+    done = run("seed.py", file)
+    assert done.returncode == 1
+    assert done.stderr == f"seed.py: {file}:2: age 'old' is not a whole number\n"
+    assert "missing.csv" in run("seed.py", "missing.csv").stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS[:3])
+def test_a_reader_that_goes_away_ends_it_quietly(seeded, project, script):
+    command = f"'{sys.executable}' {script} 1000 | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"],
+        cwd=project,
+        capture_output=True,
+    )
+    assert done.stdout.count(b"\n") == 1
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_full_disk_is_one_line(seeded, project):
+    command = f"'{sys.executable}' 0-stream_users.py > /dev/full"
+    done = subprocess.run(["bash", "-c", command], cwd=project, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "0-stream_users.py: [Errno 28] No space left on device\n"
+
+
+def test_memory_profiler_reports_line_by_line(users, run):
+    done = run("-m", "memory_profiler", "4-stream_ages.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    average = f"{mean(user['age'] for user in users):.2f}"
+    assert f"Average age of users: {average}\n" in done.stdout
+    assert re.search(r"MiB .* 1000 +total \+= age", done.stdout)
+
+
+def test_the_average_costs_nothing_extra_when_memory_is_not_asked_for():
+    module = __import__("4-stream_ages")
+    assert type(module.calculate_average_age) is type(lambda: 0)
+    assert module.calculate_average_age.__module__ == "4-stream_ages"
+
+
+def test_cprofile_runs_a_script(users, run):
+    done = run("-m", "cProfile", "1-batch_processing.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(lines([user for user in users if user["age"] > 25]))
+    assert re.search(r"1-batch_processing\.py:\d+\(batch_processing\)", done.stdout)

@@ -17,7 +17,7 @@ def stream_users() -> Iterator[dict[str, Any]]:
     One query on one connection, closed when the stream ends or is given up.
     Raises mysql.connector.Error if the stream cannot start or is cut short.
     """
-    with seed.open_stream() as cursor:
+    with seed.open_stream(seed.UserCursor) as cursor:
         cursor.execute(seed.SELECT_USERS + " ORDER BY user_id")
         while (user := cursor.fetchone()) is not None:
             yield user

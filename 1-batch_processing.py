@@ -14,7 +14,7 @@ def stream_users_in_batches(batch_size: int) -> Iterator[list[dict[str, Any]]]:
     The last list may be shorter. One query on one connection; one batch is held in memory.
     Raises mysql.connector.Error if the stream cannot start or is cut short.
     """
-    with seed.open_stream() as cursor:
+    with seed.open_stream(seed.UserCursor) as cursor:
         cursor.execute(seed.SELECT_USERS + " ORDER BY user_id")
         while batch := cursor.fetchmany(batch_size):
             yield batch
@@ -26,9 +26,9 @@ def batch_processing(batch_size: int) -> None:
     Raises mysql.connector.Error if the stream cannot start or is cut short.
     """
     for batch in stream_users_in_batches(batch_size):
-        for user in batch:
-            if user["age"] > 25:
-                print(user)
+        over_25 = [str(user) for user in batch if user["age"] > 25]
+        if over_25:
+            print("\n".join(over_25))  # one write a batch, not one a user
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ def paginate_users(page_size: int, offset: int) -> list[dict[str, Any]]:
     and empty past it. One connection and one query, which reads and skips the offset rows before.
     Raises mysql.connector.Error.
     """
-    with seed.open_stream() as cursor:
+    with seed.open_stream(seed.UserCursor) as cursor:
         cursor.execute(
             seed.SELECT_USERS + " ORDER BY user_id LIMIT %s OFFSET %s", (page_size, offset)
         )
@@ -28,7 +28,7 @@ def lazy_pagination(page_size: int) -> Iterator[list[dict[str, Any]]]:
     Each page is one query, sent when the page is asked for; one page is held in memory.
     Raises mysql.connector.Error.
     """
-    with seed.open_stream() as cursor:
+    with seed.open_stream(seed.UserCursor) as cursor:
         last_user_id = None
         while True:
             # Start after the last user seen: an OFFSET would read every page before it again.

@@ -19,8 +19,8 @@ def stream_user_ages() -> Iterator[int]:
     One query on one connection, closed when the stream ends or is given up.
     Raises mysql.connector.Error if the stream cannot start or is cut short.
     """
-    with seed.open_stream(dictionary=False) as cursor:
-        cursor.execute("SELECT CAST(age AS SIGNED) AS age FROM user_data")
+    with seed.open_stream(seed.AgeCursor) as cursor:
+        cursor.execute("SELECT age FROM user_data")
         for (age,) in iter(cursor.fetchone, None):
             yield age
 

@@ -14,15 +14,20 @@ import csv
 import os
 import sys
 import uuid
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Callable, Iterator, NamedTuple, Tuple
 
 import mysql.connector
 from mysql.connector import errorcode
-from mysql.connector.abstracts import MySQLConnectionAbstract, MySQLCursorAbstract
+from mysql.connector.abstracts import MySQLConnectionAbstract
 from mysql.connector.optionfiles import read_option_files
+
+try:
+    from mysql.connector.cursor_cext import CMySQLCursor as DriverCursor
+except ImportError:  # no C extension for this machine: all works, several times slower
+    from mysql.connector.cursor import MySQLCursor as DriverCursor
 
 DATABASE = "ALX_prodev"
 CSV_FILE = Path(__file__).resolve().parent / "user_data.csv"
@@ -47,8 +52,13 @@ ON DUPLICATE KEY UPDATE user_id = user_data.user_id
 """
 
 
-# The age as an int: as the DECIMAL that it is stored as, it would arrive as a decimal.Decimal.
-SELECT_USERS = "SELECT user_id, name, email, CAST(age AS SIGNED) AS age FROM user_data"
+SELECT_USERS = "SELECT user_id, name, email, age FROM user_data"  # in the order of UserCursor
+# Rows that a stream reads ahead: below 50 it gets slower, above 100 no faster (tests/benchmark.py).
+READ_AHEAD = 100
+# The longest time-out that MySQL and MariaDB take, in seconds: a year.
+LONGEST_TIMEOUT = 31536000
+# A name for the server itself that no other has: server_uuid on MySQL, server_uid on MariaDB.
+SERVER_ID = r"SHOW VARIABLES LIKE 'server\_u%id'"
 
 
 class ImportCount(NamedTuple):
@@ -171,18 +181,115 @@ def insert_data(
     return ImportCount(inserted, rows_read - inserted)
 
 
-@contextmanager
-def open_stream(dictionary: bool = True) -> Iterator[MySQLCursorAbstract]:
-    """Open a connection to ALX_prodev for one streamed query, and close it at the end of the block.
+class StreamCursor(DriverCursor):
+    """An unbuffered cursor: the rows wait at the server until they are fetched.
 
-    Gives an unbuffered cursor: the rows wait at the server until they are fetched, as dictionaries
-    or, with dictionary=False, as tuples. Raises mysql.connector.Error.
+    It holds a block of at most READ_AHEAD rows beside those that it returns. The driver's own
+    fetchone() makes several Python calls a row and its conversion a loop over the columns;
+    here the driver is called once a block for the bytes as they came (get_rows(raw=True)), and a
+    subclass converts them in one comprehension, two to three times as fast (tests/benchmark.py).
+    """
+
+    def __init__(self, connection: MySQLConnectionAbstract, *timeouts: Any) -> None:
+        super().__init__(connection, *timeouts)
+        self._source = connection
+        self._ahead: Iterator[Any] = iter(())
+
+    @staticmethod
+    def convert(rows: list[tuple[bytes, ...]]) -> list[Any]:
+        """Return the rows of a block as they are given to the caller."""
+        raise NotImplementedError
+
+    def execute(self, *args: Any, **kwargs: Any) -> None:
+        """Send a query; what was left of the one before must have been fetched."""
+        self._ahead = iter(())
+        super().execute(*args, **kwargs)
+
+    def _read(self, count: int | None) -> list[Any]:
+        """Return the next count rows, all that are left for None, fewer only at the end."""
+        if not self._source.unread_result:
+            return []
+        return self.convert(self._source.get_rows(count, raw=True)[0])
+
+    def fetchone(self) -> Any:
+        """Return the next row, None at the end; raise mysql.connector.Error if it is cut short."""
+        for row in self._ahead:
+            return row
+        self._ahead = iter(self._read(READ_AHEAD))
+        return next(self._ahead, None)
+
+    def fetchmany(self, size: int = 1) -> list[Any]:
+        """Return the next size rows, fewer only at the end; errors as for fetchone()."""
+        rows = list(islice(self._ahead, size))
+        while len(rows) < size and (block := self._read(READ_AHEAD)):
+            self._ahead = iter(block)
+            rows += islice(self._ahead, size - len(rows))
+        return rows
+
+    def fetchall(self) -> list[Any]:
+        """Return all rows that are left; errors as for fetchone()."""
+        return [*self._ahead, *self._read(None)]
+
+
+class UserCursor(StreamCursor):
+    """Gives the rows of SELECT_USERS as dictionaries, the age as an int."""
+
+    @staticmethod
+    def convert(rows: list[tuple[bytes, ...]]) -> list[dict[str, Any]]:
+        return [
+            {
+                "user_id": user_id.decode(),
+                "name": name.decode(),
+                "email": email.decode(),
+                "age": int(age),
+            }
+            for user_id, name, email, age in rows
+        ]
+
+
+class AgeCursor(StreamCursor):
+    """Gives the rows of a query for the age alone as tuples of one int."""
+
+    @staticmethod
+    def convert(rows: list[tuple[bytes, ...]]) -> list[tuple[int]]:
+        return [(int(age),) for (age,) in rows]
+
+
+@contextmanager
+def open_stream(cursor_class: type[StreamCursor]) -> Iterator[StreamCursor]:
+    """Open a connection to ALX_prodev and give a cursor for streaming; close it after the block.
+
+    The block may end at any row and take any time between two. Costs one connection and two short
+    statements; a stream that is stopped early costs a second connection, but does not read the
+    rows that are left. Raises mysql.connector.Error.
     """
     connection = connect_to_prodev()
     try:
-        yield connection.cursor(dictionary=dictionary)
+        # The server would give up on a reader that pauses for longer than these (60 s, 8 hours).
+        connection.cmd_query(
+            f"SET SESSION net_write_timeout = {LONGEST_TIMEOUT}, wait_timeout = {LONGEST_TIMEOUT}"
+        )
+        server = connection.info_query(SERVER_ID)
+        yield connection.cursor(cursor_class=cursor_class)
     finally:
+        if connection.unread_result:
+            cancel_query(connection, server)
         connection.close()
+
+
+def cancel_query(connection: MySQLConnectionAbstract, server: Any) -> None:
+    """End the query of a connection, by KILL QUERY on a second connection, if that is possible.
+
+    connection.close() first reads what is left of a result, seconds for millions of rows; after
+    this there is next to nothing left. Where cancelling fails (a missing right, no free connection,
+    a proxy that leads to another server, where the number is a stranger's) close() is only slow.
+    """
+    try:
+        with closing(connect_to_prodev()) as second, second.cursor() as cursor:
+            if server and server == second.info_query(SERVER_ID):
+                cursor.execute("KILL QUERY %s", (connection.connection_id,))
+    except mysql.connector.Error:
+        pass  # close() does without
 
 
 # What to do about the errors that a user can mend, by the server's error number.

@@ -1,0 +1,278 @@
+#!/usr/bin/env python3
+"""Measure the generators against the traditional ways, on a private server, and print the table.
+
+    python3 tests/benchmark.py [ROWS]
+
+Time is the median of several rounds that take turns; memory is the most that the work adds to its
+process, sampled by memory_profiler in a process of its own. Progress goes to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import datetime
+import importlib
+import multiprocessing
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+import mysql.connector
+from memory_profiler import memory_usage
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import seed  # noqa: E402
+from made_users import write_csv  # noqa: E402
+from mysql_server import PrivateServer, free_port  # noqa: E402
+
+stream = importlib.import_module("0-stream_users")
+batches = importlib.import_module("1-batch_processing")
+pages = importlib.import_module("2-lazy_paginate")
+ages = importlib.import_module("4-stream_ages")
+
+ROUNDS = 3
+BATCH_SIZE = 1000
+PAGE_SIZE = 100
+SAMPLE_PAGES = 20  # of those by OFFSET, evenly spaced
+SAMPLE_ROWS = 20_000  # of those inserted one by one
+CSV_FILE = "MEASURED_CSV_FILE"  # the environment variable that tells the processes where it is
+
+
+def fetch_all(query: str, **kind: Any) -> list:
+    """Return a whole result at once, as the usual version of this exercise does."""
+    with mysql.connector.connect(
+        **seed.connection_settings(), database=seed.DATABASE
+    ) as connection:
+        cursor = connection.cursor(**kind)
+        cursor.execute(query)
+        return cursor.fetchall()
+
+
+ALL_USERS = "SELECT user_id, name, email, age FROM user_data"
+
+
+def load_fetchall(rows: int) -> None:
+    users = fetch_all(ALL_USERS, dictionary=True)
+    assert sum(1 for _ in users) == rows
+
+
+def load_generator(rows: int) -> None:
+    assert sum(1 for _ in stream.stream_users()) == rows
+
+
+def filter_fetchall(rows: int) -> None:
+    users = fetch_all(ALL_USERS, dictionary=True)
+    over_25 = [user for user in users if user["age"] > 25]
+    assert 0 < len(over_25) < rows
+
+
+def filter_generator(rows: int) -> None:
+    over_25 = 0
+    for batch in batches.stream_users_in_batches(BATCH_SIZE):
+        over_25 += len([user for user in batch if user["age"] > 25])
+    assert 0 < over_25 < rows
+
+
+def average_fetchall(rows: int) -> None:
+    all_ages = fetch_all("SELECT age FROM user_data")
+    assert 18 < sum(age for (age,) in all_ages) / len(all_ages) < 100
+
+
+def average_generator(rows: int) -> None:
+    assert 18 < ages.calculate_average_age() < 100
+
+
+def pages_fetchall(rows: int) -> None:
+    users = fetch_all(ALL_USERS + " ORDER BY user_id", dictionary=True)
+    assert sum(len(users[at : at + PAGE_SIZE]) for at in range(0, rows, PAGE_SIZE)) == rows
+
+
+def pages_offset(rows: int) -> float:
+    """Measure a sample of pages; return the factor from them to all pages."""
+    offsets = range(0, rows, max(PAGE_SIZE, rows // SAMPLE_PAGES))
+    for offset in offsets:
+        fetch_all(f"{ALL_USERS} LIMIT {PAGE_SIZE} OFFSET {offset}", dictionary=True)
+    return rows / PAGE_SIZE / len(offsets)
+
+
+def pages_generator(rows: int) -> None:
+    assert sum(len(page) for page in pages.lazy_pagination(PAGE_SIZE)) == rows
+
+
+def stop_fetchall(rows: int) -> None:
+    assert len(fetch_all(ALL_USERS, dictionary=True)[:6]) == 6
+
+
+def stop_generator(rows: int) -> None:
+    assert len(list(islice(stream.stream_users(), 6))) == 6
+
+
+def empty_table(**settings: Any) -> mysql.connector.MySQLConnection:
+    """Return a connection to the database, whose table is new."""
+    connection = mysql.connector.connect(
+        **seed.connection_settings(), database=seed.DATABASE, **settings
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE IF EXISTS user_data")
+        cursor.execute(seed.CREATE_TABLE)
+    return connection
+
+
+def seed_row_by_row(rows: int) -> float:
+    """Insert a sample, one statement and one commit a row; return the factor to all rows."""
+    connection = empty_table()
+    with open(os.environ[CSV_FILE], encoding="utf-8", newline="") as file:
+        users = list(islice(csv.reader(file), 1, 1 + SAMPLE_ROWS))
+    with connection, connection.cursor() as cursor:
+        for user in users:
+            cursor.execute("INSERT INTO user_data VALUES (%s, %s, %s, %s)", user)
+    return rows / len(users)
+
+
+def seed_load_data(rows: int) -> None:
+    with empty_table(allow_local_infile=True) as connection, connection.cursor() as cursor:
+        cursor.execute("SET GLOBAL local_infile = 1")
+        cursor.execute(
+            "LOAD DATA LOCAL INFILE %s INTO TABLE user_data CHARACTER SET utf8mb4 "
+            "FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '\"' "
+            "LINES TERMINATED BY '\\n' IGNORE 1 LINES",
+            (os.environ[CSV_FILE],),
+        )
+        assert cursor.rowcount == rows
+
+
+def seed_generator(rows: int) -> None:
+    with empty_table() as connection:
+        assert seed.insert_data(connection, os.environ[CSV_FILE]) == (rows, 0)
+
+
+Work = Callable[[int], Any]
+
+
+class Comparison(NamedTuple):
+    """A row of the table: what is done, the traditional way by name, and both as functions."""
+
+    task: str
+    way: str
+    traditional: Work
+    generator: Work
+
+
+COMPARISONS = [
+    Comparison("load users", "`fetchall()`", load_fetchall, load_generator),
+    Comparison("filter users over 25", "`fetchall()`", filter_fetchall, filter_generator),
+    Comparison("average age", "`fetchall()`", average_fetchall, average_generator),
+    Comparison("pages of 100", "`fetchall()`, cut", pages_fetchall, pages_generator),
+    Comparison("pages of 100", "`OFFSET`", pages_offset, pages_generator),
+    Comparison("stop after 6 users", "`fetchall()`", stop_fetchall, stop_generator),
+    # Last, as they leave another table behind.
+    Comparison("seed", "one `INSERT` a row", seed_row_by_row, seed_generator),
+    Comparison("seed", "`LOAD DATA LOCAL INFILE`", seed_load_data, seed_generator),
+]
+
+HEADER = [
+    *("task", "traditional way", "its time", "its memory", "generator's time", "its memory"),
+    *("time saved", "memory saved"),
+]
+
+
+def measure_time(work: Work, rows: int) -> tuple[float, bool]:
+    """Return the seconds that the work takes, and whether they are extrapolated from a sample."""
+    start = time.perf_counter()
+    factor = work(rows)
+    seconds = time.perf_counter() - start
+    return seconds * (factor or 1), factor is not None
+
+
+def added_memory(work: Work, rows: int) -> float:
+    """Return the most memory in MiB that the work adds to this process, sampled every 10 ms."""
+    seed.connect_to_prodev().close()  # what the driver loads for its first connection is no part
+    before = memory_usage(-1, max_usage=True)
+    return memory_usage((work, (rows,)), interval=0.01, max_usage=True) - before
+
+
+def in_a_process_of_its_own(function: Callable, *arguments: Any) -> Any:
+    """Return what the function returns in a new Python process."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def say(text: str) -> None:
+    """Show progress."""
+    print(f"{datetime.datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True)
+
+
+def table_row(comparison: Comparison, rows: int) -> list[str]:
+    """Measure one comparison and return its cells."""
+    ways = (comparison.traditional, comparison.generator)
+    times: list[list[float]] = [[], []]
+    for round_ in range(1, ROUNDS + 1):
+        for work, taken in zip(ways, times):
+            seconds, extrapolated = measure_time(work, rows)
+            taken.append(seconds)
+            about = " (extrapolated from a sample)" if extrapolated else ""
+            say(f"{comparison.task}: {work.__name__} {round_}/{ROUNDS}: {seconds:.3f} s{about}")
+    slow, fast = map(statistics.median, times)
+    large, small = (in_a_process_of_its_own(added_memory, work, rows) for work in ways)
+    say(f"{comparison.task}: memory {large:.2f} and {small:.2f} MiB")
+    mark = " *" if comparison.traditional in (pages_offset, seed_row_by_row) else ""
+    return [
+        comparison.task,
+        comparison.way,
+        f"{slow:,.2f} s{mark}",
+        f"{large:,.1f} MiB",
+        f"{fast:,.2f} s",
+        f"{small:,.2f} MiB",
+        f"{1 - fast / slow:.1%}",
+        f"{1 - small / large:.2%}" if large > 1 else "-",
+    ]
+
+
+def markdown(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    """Make the users, start the server, measure, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("rows", metavar="ROWS", nargs="?", type=int, default=1_000_000)
+    rows = parser.parse_args().rows
+    with tempfile.TemporaryDirectory() as folder:
+        say(f"making {rows:,} users")
+        file = Path(folder, "users.csv")
+        with open(file, "w", encoding="utf-8", newline="") as text:
+            write_csv(text, rows)
+        with PrivateServer(Path(folder, "server"), free_port()) as server:
+            os.environ.update(server.environment(), HOME=folder, **{CSV_FILE: str(file)})
+            with seed.connect_db() as connection:
+                seed.create_database(connection)
+                (version,) = connection.info_query("SELECT VERSION()")
+            say(f"seeding {version}")
+            seed_generator(rows)
+            table = [table_row(comparison, rows) for comparison in COMPARISONS]
+    extension = "with its C extension" if mysql.connector.HAVE_CEXT else "without C extension"
+    print(
+        f"{rows:,} users, server {version}, mysql-connector-python {mysql.connector.__version__} "
+        f"{extension}, Python {platform.python_version()}, {os.cpu_count()} cores, "
+        f"{datetime.date.today()}\n"
+    )
+    print(markdown(HEADER))
+    print(markdown(["---"] * 2 + ["---:"] * (len(HEADER) - 2)))
+    for cells in table:
+        print(markdown(cells))
+    print("\n\\* extrapolated from a sample")
+
+
+if __name__ == "__main__":
+    main()

@@ -12,9 +12,12 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+import random
+import re
 import sys
+import time
 import uuid
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, Callable, Iterator, NamedTuple, Tuple
@@ -34,7 +37,8 @@ CSV_FILE = Path(__file__).resolve().parent / "user_data.csv"
 # Rows in one INSERT: as fast as larger ones, and some 150 KB of SQL, far below any server's limit.
 BATCH_SIZE = 1000
 
-UserRow = Tuple[str, str, str, int]  # user_id, name, email, age
+COLUMNS = ["user_id", "name", "email", "age"]
+UserRow = Tuple[str, str, str, int]  # a value for each of COLUMNS
 
 CREATE_TABLE = """
 CREATE TABLE IF NOT EXISTS user_data (
@@ -52,6 +56,13 @@ ON DUPLICATE KEY UPDATE user_id = user_data.user_id
 """
 
 
+# An import that meets another one may be rolled back by the server, and is to be tried again.
+ATTEMPTS = 10
+TRY_AGAIN = {
+    errorcode.ER_LOCK_DEADLOCK,
+    errorcode.ER_LOCK_WAIT_TIMEOUT,
+    errorcode.ER_CHECKREAD,  # MariaDB 11.6 and later: a row has changed since the transaction began
+}
 SELECT_USERS = "SELECT user_id, name, email, age FROM user_data"  # in the order of UserCursor
 # Rows that a stream reads ahead: below 50 it gets slower, above 100 no faster (tests/benchmark.py).
 READ_AHEAD = 100
@@ -91,7 +102,14 @@ def connection_settings() -> dict[str, Any]:
     settings = {"host": "localhost", "port": 3306, "user": "root", "password": "", **settings}
     if not str(settings["port"]).isdecimal():
         raise ValueError(f"MYSQL_PORT {settings['port']!r} is not a port number")
-    return {**settings, "port": int(settings["port"]), "autocommit": True}
+    return {
+        # A CA that is named is checked; the driver alone would only encrypt.
+        "ssl_verify_cert": "ssl_ca" in settings,
+        **settings,
+        "port": int(settings["port"]),
+        "autocommit": True,
+        "allow_local_infile": False,  # no server may ask this client for a file
+    }
 
 
 def connect_db() -> MySQLConnectionAbstract:
@@ -128,29 +146,120 @@ def create_table(connection: MySQLConnectionAbstract) -> None:
     print("Table user_data created successfully")
 
 
+def csv_lines(csv_file: str | os.PathLike[str]) -> Iterator[str]:
+    """Yield the lines of a UTF-8 text file, with or without a byte order mark.
+
+    Raises OSError if the file cannot be read and ValueError, with file and line, if it is no text.
+    """
+    # newline="" leaves the line ends to the csv module. Bytes that are not UTF-8 are let through as
+    # surrogates, which cannot be encoded again: so it is known in which line they are.
+    with open(csv_file, encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+        for number, line in enumerate(lines, 1):
+            if "\0" in line:
+                raise ValueError(f"{csv_file}:{number}: a zero byte: this is not a text file")
+            try:
+                line.encode()
+            except UnicodeEncodeError as error:
+                byte = ord(line[error.start]) - 0xDC00
+                raise ValueError(
+                    f"{csv_file}:{number}: byte 0x{byte:02x} is not UTF-8: save the file as UTF-8"
+                ) from None
+            yield line
+
+
+def csv_rows(csv_file: str | os.PathLike[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a CSV file that are not blank, each with the line on which it starts.
+
+    Raises what csv_lines() raises, and ValueError for quotes that do not fit.
+    """
+    rows = csv.reader(csv_lines(csv_file), strict=True)
+    line = 1
+    try:
+        for row in rows:
+            if row:
+                yield line, row
+            line = rows.line_num + 1  # not one more a row: a quoted field may hold line breaks
+    except csv.Error as error:
+        raise ValueError(f"{csv_file}:{line}: {error}: check the quotes") from None
+
+
+def check_header(header: list[str]) -> None:
+    """Raise ValueError, with the reason, for a header that does not name the columns."""
+    if len(set(header)) < len(header):
+        raise ValueError(f"the header names a column twice: {', '.join(header)}")
+    missing = [column for column in COLUMNS[1:] if column not in header]
+    if missing:
+        raise ValueError(f"the header lacks {', '.join(missing)}")
+    unknown = [column for column in header if column not in COLUMNS]
+    if unknown:
+        raise ValueError(f"unknown column {', '.join(map(shown, unknown))}")
+
+
+def check_user(header: list[str], row: list[str]) -> UserRow:
+    """Return a CSV row as a user; raise ValueError, with field, value and reason, for a bad one."""
+    if len(row) != len(header):
+        raise ValueError(f"{len(row)} fields instead of {len(header)}")
+    user = dict(zip(header, row))
+    name, email, age = user["name"], user["email"], user["age"]
+    if "user_id" in user:
+        try:
+            user_id = str(uuid.UUID(user["user_id"]))
+        except ValueError:
+            raise ValueError(f"user_id {shown(user['user_id'])} is not a UUID") from None
+    else:  # made from the email: the same at every reading (RFC 4122, version 5)
+        user_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"mailto:{email}"))
+    for field, value in (("name", name), ("email", email)):
+        if not value.strip():
+            raise ValueError(f"{field} {shown(value)} is empty")
+        if len(value) > 255:
+            raise ValueError(f"{field} {shown(value)} has {len(value)} characters, more than 255")
+    local_part, _, domain = email.partition("@")
+    if not local_part.strip() or not domain.strip() or "@" in domain:
+        raise ValueError(f"email {shown(email)} does not have something on both sides of one @")
+    if not re.fullmatch("0*[0-9]{1,3}", age):
+        raise ValueError(f"age {shown(age)} is not a whole number from 0 to 999")
+    return user_id, name, email, int(age)
+
+
+def shown(value: str) -> str:
+    """Return a value as an error message shows it."""
+    return repr(value if len(value) <= 40 else value[:40] + "...")
+
+
 def read_users(csv_file: str | os.PathLike[str]) -> Iterator[UserRow]:
     """Yield each user of a CSV file as a tuple (user_id, name, email, age), one row in memory.
 
-    The header names the columns, in any order: name, email and age, and perhaps user_id. A user
-    without an id gets one made from the email, the same at every reading (RFC 4122, version 5).
-    Raises OSError if the file cannot be read and ValueError, with file and line, for a bad row.
+    The header names the columns, in any order: name, email and age, and perhaps user_id.
+    From the first bad row on nothing more is yielded, but the rest is checked. Raises OSError if
+    the file cannot be read, and at its end ValueError, with file, line, field, value and reason of
+    the first ten bad rows, and how many there were in all.
     """
-    # utf-8-sig passes over a byte order mark; newline="" leaves line ends to the csv module.
-    with open(csv_file, encoding="utf-8-sig", newline="") as lines:
-        rows = csv.DictReader(lines, strict=True)
-        missing = {"name", "email", "age"}.difference(rows.fieldnames or ())
-        if missing:
-            raise ValueError(f"{csv_file}:1: the header lacks {', '.join(sorted(missing))}")
-        for row in rows:
-            user_id = row.get("user_id") or str(
-                uuid.uuid5(uuid.NAMESPACE_URL, f"mailto:{row['email']}")
-            )
+    rows = csv_rows(csv_file)
+    line, header = next(rows, (1, []))
+    try:
+        check_header(header)
+    except ValueError as error:
+        raise ValueError(f"{csv_file}:{line}: {error if header else 'the file is empty'}") from None
+    bad_rows = 0
+    reasons = []
+    try:
+        for line, row in rows:
             try:
-                yield user_id, row["name"], row["email"], int(row["age"])
-            except (TypeError, ValueError):
-                raise ValueError(
-                    f"{csv_file}:{rows.line_num}: age {row['age']!r} is not a whole number"
-                ) from None
+                user = check_user(header, row)
+            except ValueError as error:
+                bad_rows += 1
+                if bad_rows <= 10:
+                    reasons.append(f"{csv_file}:{line}: {error}")
+            else:
+                if not bad_rows:
+                    yield user
+    except ValueError as error:  # from here on the file cannot be read
+        bad_rows += 1
+        reasons.append(str(error))
+    if bad_rows > 1:
+        reasons.append(f"{bad_rows} bad rows in all")
+    if bad_rows:
+        raise ValueError("; ".join(reasons))
 
 
 def insert_data(
@@ -159,25 +268,43 @@ def insert_data(
     """Import the users of a CSV file into user_data, all of them or none, and count them.
 
     A user who is there already is left unchanged. The file is read row by row and sent in batches
-    of BATCH_SIZE rows, one INSERT each, in one transaction; one batch is held in memory.
+    of BATCH_SIZE rows, one INSERT each, in one transaction; one batch is held in memory. If the
+    server ends the transaction because of another one, all is tried again, at most ATTEMPTS times.
     What the caller left uncommitted on the connection is committed first.
-    Raises mysql.connector.Error from the server, and what read_users() raises; then the
-    transaction is rolled back.
+    Raises mysql.connector.Error from the server, and what read_users() raises; then nothing was
+    inserted.
     """
-    connection.commit()
-    connection.start_transaction()
+    for attempt in range(1, ATTEMPTS):
+        try:
+            return insert_data_once(connection, csv_file)
+        except mysql.connector.Error as error:
+            if error.errno not in TRY_AGAIN:
+                raise
+        # Longer each time, and not the same for two that wait for each other.
+        time.sleep(random.uniform(0, 0.1 * 2**attempt))
+    return insert_data_once(connection, csv_file)
+
+
+def insert_data_once(
+    connection: MySQLConnectionAbstract, csv_file: str | os.PathLike[str]
+) -> ImportCount:
+    """Try insert_data() once."""
     rows_read = inserted = 0
-    try:
-        with connection.cursor() as cursor:
-            users = read_users(csv_file)
-            for batch in iter(lambda: list(islice(users, BATCH_SIZE)), []):
+    users = read_users(csv_file)
+    with connection.cursor() as cursor:
+        # As statements: from connection.commit() and rollback() the driver lets an error through
+        # that is no mysql.connector.Error. This one commits what was left uncommitted before.
+        cursor.execute("START TRANSACTION")
+        try:
+            while batch := list(islice(users, BATCH_SIZE)):
                 cursor.executemany(INSERT_USER, batch)
                 rows_read += len(batch)
                 inserted += cursor.rowcount  # a duplicate counts as 0
-        connection.commit()
-    except BaseException:
-        connection.rollback()
-        raise
+            cursor.execute("COMMIT")
+        except BaseException:
+            with suppress(mysql.connector.Error):  # a lost connection is rolled back by the server
+                cursor.execute("ROLLBACK")
+            raise
     return ImportCount(inserted, rows_read - inserted)
 
 
@@ -292,14 +419,31 @@ def cancel_query(connection: MySQLConnectionAbstract, server: Any) -> None:
         pass  # close() does without
 
 
-# What to do about the errors that a user can mend, by the server's error number.
+START = "Is a server running there? The README says how to start one."
+LOGIN = "Check MYSQL_USER and MYSQL_PASSWORD."
+RIGHT = "That user needs a right on the database: ask the server's owner."
+SEED = "Run python3 seed.py first."
+TLS = "Check the TLS settings in ~/.my.cnf."
+LOST = "The connection was lost before the end: run it again."
+# What to do about the errors that a user can mend, by the driver's and the server's error numbers.
 HINTS = {
-    errorcode.CR_CONNECTION_ERROR: "Is a server running there? The README says how to start one.",
-    errorcode.CR_CONN_HOST_ERROR: "Is a server running there? The README says how to start one.",
+    errorcode.CR_CONNECTION_ERROR: START,
+    errorcode.CR_CONN_HOST_ERROR: START,
     errorcode.CR_UNKNOWN_HOST: "Check MYSQL_HOST.",
-    errorcode.ER_ACCESS_DENIED_ERROR: "Check MYSQL_USER and MYSQL_PASSWORD.",
-    errorcode.ER_BAD_DB_ERROR: "Run python3 seed.py first.",
-    errorcode.ER_NO_SUCH_TABLE: "Run python3 seed.py first.",
+    errorcode.CR_SSL_CONNECTION_ERROR: TLS,
+    errorcode.ER_SECURE_TRANSPORT_REQUIRED: TLS,
+    errorcode.ER_ACCESS_DENIED_ERROR: LOGIN,
+    errorcode.ER_ACCESS_DENIED_NO_PASSWORD_ERROR: LOGIN,
+    errorcode.ER_DBACCESS_DENIED_ERROR: RIGHT,
+    errorcode.ER_TABLEACCESS_DENIED_ERROR: RIGHT,
+    errorcode.ER_BAD_DB_ERROR: SEED,
+    errorcode.ER_NO_SUCH_TABLE: SEED,
+    errorcode.CR_SERVER_GONE_ERROR: LOST,
+    errorcode.CR_SERVER_LOST: LOST,
+    errorcode.CR_SERVER_LOST_EXTENDED: LOST,
+    errorcode.ER_SERVER_SHUTDOWN: LOST,
+    errorcode.ER_QUERY_INTERRUPTED: LOST,
+    1927: LOST,  # MariaDB: the connection was killed
 }
 
 
@@ -324,18 +468,34 @@ def run(main: Callable[[], None]) -> None:
             f"{error.msg} (error {error.errno}, as {settings['user']} "
             f"at {settings['host']}:{settings['port']}). {HINTS.get(error.errno, '')}"
         )
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        message = f"{error.filename or 'output'}: {error.strerror}"
+    except ValueError as error:
         message = str(error)
     # Where stdout cannot be written, Python would try once more at exit, and complain.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(message and f"{Path(sys.argv[0]).name}: {' '.join(message.split())}")
 
 
+def check_size(name: str, value: int, least: int = 1) -> None:
+    """Raise TypeError if the value is no int (a bool is none), ValueError if it is too small."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")
+
+
 def size_argument(description: str, name: str, default: int, help: str) -> int:
-    """Return a script's one optional argument, a whole number, from the command line."""
+    """Return a script's one optional argument, a whole number above 0, from the command line."""
+
+    def size(text: str) -> int:
+        value = int(text)
+        check_size(name, value)
+        return value
+
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
-        "size", metavar=name, nargs="?", type=int, default=default, help=f"{help} ({default})"
+        "size", metavar=name, nargs="?", type=size, default=default, help=f"{help} ({default})"
     )
     return parser.parse_args().size
 

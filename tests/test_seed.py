@@ -119,7 +119,7 @@ def test_text_of_every_kind_comes_back_unchanged(connection, seed, tmp_path, tab
 
 
 def test_a_file_with_a_bad_row_inserts_nothing(connection, seed, tmp_path, table):
-    users = [*islice(made_users(), 3000), ("", "Ann", "ann@example.com", "old")]
+    users = [*islice(made_users(), 3000), (USERS[0][0], "Ann", "ann@example.com", "old")]
     file = write(tmp_path / "users.csv", csv_text(users=users))
     with pytest.raises(ValueError, match=r"users\.csv:3002: age 'old'"):
         seed.insert_data(connection, file)
@@ -151,6 +151,8 @@ def test_settings_default_to_the_documented_ones(seed, monkeypatch, tmp_path):
         "user": "root",
         "password": "",
         "autocommit": True,
+        "ssl_verify_cert": False,
+        "allow_local_infile": False,
     }
 
 
@@ -167,6 +169,7 @@ def test_the_environment_comes_before_the_option_file(seed, monkeypatch, tmp_pat
     settings = seed.connection_settings()
     assert (settings["host"], settings["port"], settings["user"]) == ("127.0.0.2", 3399, "ann")
     assert (settings["password"], settings["ssl_ca"]) == ("12%3#4", "/ca.pem")
+    assert settings["ssl_verify_cert"]
     assert "unix_socket" not in settings
     monkeypatch.delenv("MYSQL_HOST")
     assert seed.connection_settings()["unix_socket"] == "/run/other.sock"

@@ -1,0 +1,300 @@
+"""CSV files that are wrong: each has one outcome, and a bad one inserts nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+import re
+import uuid
+from itertools import islice
+
+import pytest
+
+import seed
+from made_users import made_users, write_csv
+
+ID = "00234e50-34eb-4ce2-94ec-26e3fa749796"
+GOOD = f"{ID},Ann,ann@example.com,30"
+AGE = "is not a whole number from 0 to 999"
+
+
+def reason(folder, content: str | bytes) -> str:
+    """Return why read_users() refuses a file, without the file's name."""
+    file = folder / "users.csv"
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(ValueError, match=re.escape(str(file))) as error:
+        list(seed.read_users(file))
+    return str(error.value).replace(f"{file}:", "")
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("name,email", "the header lacks age"),
+        ("name", "the header lacks email, age"),
+        (GOOD, "the header lacks name, email, age"),
+        ("name,email,age,phone", "unknown column 'phone'"),
+        ("Name,email,age", "the header lacks name"),
+        ("name,email,age,,x", "unknown column '', 'x'"),
+        ("name,email,age,name", "the header names a column twice: name, email, age, name"),
+    ],
+)
+def test_headers(tmp_path, header, expected):
+    assert reason(tmp_path, f"{header}\n{GOOD}\n") == f"1: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (f"{ID},Ann,ann@example.com", "3 fields instead of 4"),
+        (f"{GOOD},more", "5 fields instead of 4"),
+        ("x,Ann,ann@example.com,30", "user_id 'x' is not a UUID"),
+        (",Ann,ann@example.com,30", "user_id '' is not a UUID"),
+        (f"{ID}0,Ann,ann@example.com,30", f"user_id '{ID}0' is not a UUID"),
+        (f"{ID},,ann@example.com,30", "name '' is empty"),
+        (f"{ID},  ,ann@example.com,30", "name '  ' is empty"),
+        (f"{ID},Ann,,30", "email '' is empty"),
+        (f"{ID},{'n' * 256},ann@example.com,30", f"name '{'n' * 40}...' has 256 characters, more"),
+        (f"{ID},Ann,{'e' * 250}@a.org,30", f"email '{'e' * 40}...' has 256 characters, more than"),
+        *(
+            (f"{ID},Ann,{email},30", f"email '{email}' does not have something on both sides of")
+            for email in ("ann", "@", "ann@", "@example.com", "a@b@c", " @b", "a@ ")
+        ),
+        *(
+            (f"{ID},Ann,ann@example.com,{age}", f"age '{age}' {AGE}")
+            for age in ("old", "", "-1", "1000", "30.0", "3e1", "+3", " 30", "٣٠", "1_0", "NULL")
+        ),
+        (f"{ID},Ann,ann@example.com,{'9' * 5000}", f"age '{'9' * 40}...' {AGE}"),
+    ],
+)
+def test_rows(tmp_path, row, expected):
+    text = f"user_id,name,email,age\n{GOOD}\n{row}\n{GOOD}\n"
+    assert reason(tmp_path, text).startswith(f"3: {expected}")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "1: the file is empty"),
+        (b"\xef\xbb\xbf\n\n", "1: the file is empty"),
+        (b"\x7fELF\x02\x00\x00\n\x00", "1: a zero byte: this is not a text file"),
+        ("name,email,age\nZoë,z@example.com,30\n".encode("latin-1"), "2: byte 0xeb is not UTF-8: "),
+        ("name,email,age\nZoe,z@example.com,30\n".encode("utf-16"), "1: a zero byte: this is not"),
+        (b'name,email,age\nAnn,"ann@example.com,30\n', "2: unexpected end of data: check the quo"),
+        (b'name,email,age\nAnn,"a@b"c,30\n', "2: ',' expected after '\"': check the quotes"),
+        (b'name,email,age\n"' + b"x" * 200_000, "2: field larger than field limit (131072): che"),
+        (b"name,email,age\r" + b"Ann,a@b,30\r" + b"Ben,a@b,x\r", f"3: age 'x' {AGE}"),
+    ],
+)
+def test_files_that_are_no_csv_text(tmp_path, content, expected):
+    assert reason(tmp_path, content).startswith(expected)
+
+
+def test_line_numbers_are_those_of_an_editor(tmp_path):
+    text = 'name,email,age\n\n"Ann\nof\r\nLine",a@b,1\n\nBen,a@b,old\n"C\n",a@b,x\n'
+    assert reason(tmp_path, text) == (f"7: age 'old' {AGE}; 8: age 'x' {AGE}; 2 bad rows in all")
+
+
+def test_the_first_ten_bad_rows_and_the_number_of_all(tmp_path):
+    text = "name,email,age\n" + "Ann,a@b,30\nAnn,a@b,old\n" * 25
+    reasons = reason(tmp_path, text).split("; ")
+    assert reasons[:-1] == [f"{line}: age 'old' {AGE}" for line in range(3, 23, 2)]
+    assert reasons[-1] == "25 bad rows in all"
+
+
+def test_bad_rows_before_the_file_ends_badly_are_told_too(tmp_path):
+    text = 'name,email,age\nAnn,a@b,old\nAnn,"a@b,30\n'
+    assert reason(tmp_path, text) == (
+        f"2: age 'old' {AGE}; 3: unexpected end of data: check the quotes; 2 bad rows in all"
+    )
+
+
+def test_nothing_is_yielded_after_a_bad_row(tmp_path):
+    file = tmp_path / "users.csv"
+    file.write_text("name,email,age\nAnn,a@b,1\nAnn,a@b,old\nAnn,a@b,2\n")
+    users = seed.read_users(file)
+    assert next(users)[1:] == ("Ann", "a@b", 1)
+    with pytest.raises(ValueError, match=":3: age 'old'"):
+        next(users)
+
+
+def test_ids_are_stored_in_canonical_form(tmp_path):
+    file = tmp_path / "users.csv"
+    forms = [ID.upper(), ID.replace("-", ""), f"{{{ID}}}", f"urn:uuid:{ID}"]
+    file.write_text("user_id,name,email,age\n" + "".join(f"{form},A,a@b,007\n" for form in forms))
+    assert list(seed.read_users(file)) == [(ID, "A", "a@b", 7)] * 4
+
+
+def test_missing_files_and_folders_are_one_line(connection, run, tmp_path):
+    for file, expected in (
+        (tmp_path / "missing.csv", "No such file or directory"),
+        (tmp_path, "Is a directory"),
+    ):
+        done = run("seed.py", file)
+        assert done.returncode == 1
+        assert done.stderr == f"seed.py: {file}: {expected}\n"
+
+
+def test_a_bad_row_at_the_end_inserts_nothing(connection, run, tmp_path, query):
+    file = tmp_path / "users.csv"
+    with open(file, "w", encoding="utf-8", newline="") as text:
+        write_csv(text, 3000)
+        text.write(f"{ID},Ann,ann@example.com,old\n")
+    done = run("seed.py", file)
+    assert (done.returncode, done.stderr) == (1, f"seed.py: {file}:3002: age 'old' {AGE}\n")
+    assert query("SELECT COUNT(*) FROM user_data") == [(0,)]
+
+
+def test_the_same_id_twice_is_inserted_once(connection, seed, tmp_path, query):
+    file = tmp_path / "users.csv"
+    other = str(uuid.UUID(int=1))
+    rows = [GOOD, f"{other},Ben,b@b,1", f"{ID.upper()},Twin,t@b,2", GOOD]
+    file.write_text("\n".join(["user_id,name,email,age", *rows]))
+    assert seed.insert_data(connection, file) == (2, 2)
+    assert query("SELECT user_id, name FROM user_data ORDER BY user_id") == [
+        (other, "Ben"),
+        (ID, "Ann"),
+    ]
+    assert seed.insert_data(connection, file) == (0, 4)
+
+
+def test_only_a_duplicate_is_passed_over(connection, seed, monkeypatch, tmp_path, query):
+    # What the reader would refuse, the server refuses too: nothing is cut or set to a default.
+    import mysql.connector
+
+    for user in [(ID, "n" * 256, "a@b", 1), (ID, "Ann", "a@b", 1000), (ID, None, "a@b", 1)]:
+        monkeypatch.setattr(seed, "read_users", lambda _, user=user: iter([user]))
+        with pytest.raises(mysql.connector.Error):
+            seed.insert_data(connection, tmp_path)
+    assert query("SELECT * FROM user_data") == []
+
+
+# Fuzzing: good files, mutated; the outcome is one of two, and never another.
+
+FUZZED_FILES = 3000
+FUZZED_IMPORTS = 60
+
+
+def mutated(rng: random.Random, content: bytes) -> bytes:
+    """Return a file with one to three random changes."""
+    for _ in range(rng.randint(1, 3)):
+        lines = content.split(b"\n")
+        at = rng.randrange(len(lines))
+        fields = lines[at].split(b",")
+        how = rng.randrange(7)
+        if how == 0 and content:  # a byte flipped
+            place = rng.randrange(len(content))
+            flipped = bytes([content[place] ^ 1 << rng.randrange(8)])
+            content = content[:place] + flipped + content[place + 1 :]
+            continue
+        if how == 1:  # fields moved
+            rng.shuffle(fields)
+            lines[at] = b",".join(fields)
+        elif how == 2:  # a quote that has no partner
+            place = rng.randint(0, len(lines[at]))
+            lines[at] = lines[at][:place] + b'"' + lines[at][place:]
+        elif how == 3:  # a line cut
+            lines[at] = lines[at][: rng.randint(0, len(lines[at]))]
+        elif how == 4:  # a field replaced
+            replacements = [
+                b"",
+                b"old",
+                b"-1",
+                b"\xff",
+                b"\0",
+                b"'; DROP TABLE user_data; --",
+                b"5",
+            ]
+            fields[rng.randrange(len(fields))] = rng.choice(replacements)
+            lines[at] = b",".join(fields)
+        elif how == 5:  # a line twice, or the end cut off
+            lines = [*lines[: at + 1], *lines[at:]] if rng.random() < 0.5 else lines[: at + 1]
+        else:  # other line ends
+            lines = [line + b"\r" for line in lines]
+        content = b"\n".join(lines)
+    return content
+
+
+def predicted(content: bytes) -> list[tuple] | None:
+    """Return the users of a file as a plain reading finds them, None if it is to be refused."""
+    try:
+        text = content.decode("utf-8-sig")
+        assert "\0" not in text
+        header, *rows = [
+            row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row
+        ]
+        assert len(set(header)) == len(header)
+        assert {"name", "email", "age"} <= set(header) <= {"user_id", "name", "email", "age"}
+        users = []
+        for row in rows:
+            assert len(row) == len(header)
+            user = dict(zip(header, row))
+            made = uuid.uuid5(uuid.NAMESPACE_URL, f"mailto:{user['email']}")
+            user_id = uuid.UUID(user["user_id"]) if "user_id" in user else made
+            assert all(0 < len(user[field]) <= 255 for field in ("name", "email"))
+            assert all(user[field].strip() for field in ("name", "email"))
+            local_part, domain = user["email"].split("@")
+            assert local_part.strip()
+            assert domain.strip()
+            assert re.match("[0-9]+$", user["age"])
+            assert int(user["age"]) <= 999
+            users.append((str(user_id), user["name"], user["email"], int(user["age"])))
+    except (AssertionError, ValueError, csv.Error):
+        return None
+    return users
+
+
+def fuzzed_files():
+    """Yield the same mutated files at every run."""
+    rng = random.Random(7)
+    users = list(islice(made_users(), 200))
+    while True:
+        columns = rng.choice([[0, 1, 2, 3], [1, 2, 3], [3, 0, 2, 1]])
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([("user_id", "name", "email", "age")[column] for column in columns])
+        for user in rng.sample(users, rng.randint(1, 12)):
+            writer.writerow([user[column] for column in columns])
+        yield mutated(rng, text.getvalue().encode())
+
+
+def test_fuzzed_files_are_read_right_or_refused_with_a_line(tmp_path):
+    file = tmp_path / "users.csv"
+    read = refused = 0
+    for content in islice(fuzzed_files(), FUZZED_FILES):
+        file.write_bytes(content)
+        expected = predicted(content)
+        if expected is None:
+            with pytest.raises(ValueError, match=rf"^{re.escape(str(file))}:\d+: "):
+                list(seed.read_users(file))
+            refused += 1
+        else:
+            assert list(seed.read_users(file)) == expected, content
+            read += 1
+    assert read > FUZZED_FILES / 10
+    assert refused > FUZZED_FILES / 10
+
+
+def test_fuzzed_files_are_imported_whole_or_not_at_all(connection, seed, run, tmp_path, query):
+    file = tmp_path / "users.csv"
+    for number, content in enumerate(islice(fuzzed_files(), FUZZED_IMPORTS)):
+        connection.cmd_query("DELETE FROM user_data")
+        file.write_bytes(content)
+        expected = predicted(content)
+        first = {}
+        for user in expected or ():
+            first.setdefault(user[0], user)
+        if number % 10 == 0:  # some as a user does it
+            done = run("seed.py", file)
+            assert done.returncode == (expected is None)
+            assert "Traceback" not in done.stderr
+            assert done.stderr.count("\n") == done.returncode
+        elif expected is None:
+            with pytest.raises(ValueError, match=r"users\.csv:\d+: "):
+                seed.insert_data(connection, file)
+        else:
+            count = seed.insert_data(connection, file)
+            assert count == (len(first), len(expected) - len(first))
+        rows = query("SELECT user_id, name, email, age FROM user_data ORDER BY user_id")
+        assert [(*row[:3], int(row[3])) for row in rows] == sorted(first.values())

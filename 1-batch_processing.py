@@ -12,8 +12,10 @@ def stream_users_in_batches(batch_size: int) -> Iterator[list[dict[str, Any]]]:
     """Yield all users as lists of batch_size dictionaries (user_id, name, email, age).
 
     The last list may be shorter. One query on one connection; one batch is held in memory.
-    Raises mysql.connector.Error if the stream cannot start or is cut short.
+    Raises mysql.connector.Error if the stream cannot start or is cut short, and TypeError or
+    ValueError for a size that makes no sense.
     """
+    seed.check_size("batch_size", batch_size)
     with seed.open_stream(seed.UserCursor) as cursor:
         cursor.execute(seed.SELECT_USERS + " ORDER BY user_id")
         while batch := cursor.fetchmany(batch_size):
@@ -23,7 +25,8 @@ def stream_users_in_batches(batch_size: int) -> Iterator[list[dict[str, Any]]]:
 def batch_processing(batch_size: int) -> None:
     """Print every user over 25 as a dictionary, one a line, reading batch_size users at a time.
 
-    Raises mysql.connector.Error if the stream cannot start or is cut short.
+    Raises mysql.connector.Error if the stream cannot start or is cut short, and TypeError or
+    ValueError for a size that makes no sense.
     """
     for batch in stream_users_in_batches(batch_size):
         over_25 = [str(user) for user in batch if user["age"] > 25]

@@ -13,8 +13,10 @@ def paginate_users(page_size: int, offset: int) -> list[dict[str, Any]]:
 
     Users are dictionaries (user_id, name, email, age); the list is shorter at the end of the table
     and empty past it. One connection and one query, which reads and skips the offset rows before.
-    Raises mysql.connector.Error.
+    Raises mysql.connector.Error, and TypeError or ValueError for a size that makes no sense.
     """
+    seed.check_size("page_size", page_size)
+    seed.check_size("offset", offset, least=0)
     with seed.open_stream(seed.UserCursor) as cursor:
         cursor.execute(
             seed.SELECT_USERS + " ORDER BY user_id LIMIT %s OFFSET %s", (page_size, offset)
@@ -26,8 +28,9 @@ def lazy_pagination(page_size: int) -> Iterator[list[dict[str, Any]]]:
     """Yield all users as pages: lists of page_size dictionaries (user_id, name, email, age).
 
     Each page is one query, sent when the page is asked for; one page is held in memory.
-    Raises mysql.connector.Error.
+    Raises mysql.connector.Error, and TypeError or ValueError for a size that makes no sense.
     """
+    seed.check_size("page_size", page_size)
     with seed.open_stream(seed.UserCursor) as cursor:
         last_user_id = None
         while True:

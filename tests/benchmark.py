@@ -118,9 +118,8 @@ def stop_generator(rows: int) -> None:
 
 def empty_table(**settings: Any) -> mysql.connector.MySQLConnection:
     """Return a connection to the database, whose table is new."""
-    connection = mysql.connector.connect(
-        **seed.connection_settings(), database=seed.DATABASE, **settings
-    )
+    settings = {**seed.connection_settings(), "database": seed.DATABASE, **settings}
+    connection = mysql.connector.connect(**settings)
     with connection.cursor() as cursor:
         cursor.execute("DROP TABLE IF EXISTS user_data")
         cursor.execute(seed.CREATE_TABLE)

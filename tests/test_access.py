@@ -1,0 +1,120 @@
+"""Who may do what, TLS, and what a server may ask of this client."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import mysql.connector
+import pytest
+from test_faults import SCRIPTS
+
+from mysql_server import PrivateServer, free_port
+
+PASSWORD = "not to be shown"
+
+
+@pytest.fixture
+def account(own_server):
+    """A function that makes an account with the given rights and returns its MYSQL_* variables."""
+
+    def account(name: str, *rights: str) -> dict[str, str]:
+        with own_server.connect() as connection:
+            connection.cmd_query(f"CREATE USER {name}@localhost IDENTIFIED BY '{PASSWORD}'")
+            for right in rights:
+                connection.cmd_query(f"GRANT {right} TO {name}@localhost")
+        return {"MYSQL_USER": name, "MYSQL_PASSWORD": PASSWORD}
+
+    return account
+
+
+def test_seed_works_with_rights_on_its_database_only(account, run):
+    assert run("seed.py").returncode == 0
+    owner = account("owner", "ALL ON ALX_prodev.*")
+    done = run("seed.py", **owner)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("\n0 users inserted, 1000 already there\n")
+
+
+def test_the_scripts_work_with_select_alone(account, run):
+    assert run("seed.py").returncode == 0
+    expected = [run(script).stdout for script in SCRIPTS]
+    reader = account("reader", "SELECT ON ALX_prodev.*")
+    for script, output in zip(SCRIPTS, expected):
+        done = run(script, **reader)
+        assert (done.returncode, done.stdout, done.stderr) == (0, output, "")
+
+
+def test_a_missing_right_is_one_line(account, run, own_server):
+    run("seed.py")
+    nobody = account("nobody")
+    reader = account("reader", "SELECT ON ALX_prodev.*")
+    for script, who in [
+        *((script, nobody) for script in ("seed.py", *SCRIPTS)),
+        ("seed.py", reader),
+    ]:
+        done = run(script, **who)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+        assert f"as {who['MYSQL_USER']} at 127.0.0.1:{own_server.port}" in done.stderr
+        assert "That user needs a right on the database" in done.stderr
+        assert PASSWORD not in done.stderr
+
+
+def test_the_client_sends_no_file_on_a_servers_demand(own_server, monkeypatch, tmp_path, run):
+    import seed
+
+    assert run("seed.py").returncode == 0
+    (tmp_path / ".my.cnf").write_text("[client]\nallow_local_infile=1\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with seed.connect_to_prodev() as connection, connection.cursor() as cursor:
+        cursor.execute("SET GLOBAL local_infile = 1")
+        with pytest.raises(mysql.connector.Error, match=r"(?i)local"):
+            cursor.execute("LOAD DATA LOCAL INFILE %s INTO TABLE user_data", (str(seed.CSV_FILE),))
+
+
+@pytest.fixture
+def certificates(tmp_path):
+    """A folder with two CAs, and a server's certificate from the first."""
+    if not shutil.which("openssl"):
+        pytest.skip("needs openssl")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    for ca in ("ca", "other-ca"):
+        subject = ["-subj", f"/CN={ca}", "-keyout", f"{ca}.key", "-out", f"{ca}.pem"]
+        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject)
+    subject = ["-subj", "/CN=server", "-keyout", "server.key", "-out", "server.csr"]
+    openssl("req", "-newkey", "rsa:2048", "-nodes", *subject)
+    signer = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", "server.pem"]
+    openssl("x509", "-req", "-in", "server.csr", "-days", "2", *signer)
+    return tmp_path
+
+
+@pytest.fixture
+def tls_server(certificates, private_server):
+    """A server that refuses a client without TLS."""
+    server = PrivateServer(certificates / "server", free_port())
+    server.start(
+        f"--ssl-ca={certificates / 'ca.pem'}",
+        f"--ssl-cert={certificates / 'server.pem'}",
+        f"--ssl-key={certificates / 'server.key'}",
+        "--require-secure-transport=ON",
+    )
+    yield server
+    server.stop()
+
+
+def test_tls_settings_of_the_option_file_are_honoured(tls_server, certificates, run):
+    def seeded(options: str) -> subprocess.CompletedProcess[str]:
+        (certificates / ".my.cnf").write_text(f"[client]\n{options}\n")
+        return run("seed.py", HOME=str(certificates), **tls_server.environment())
+
+    assert seeded(f"ssl-ca={certificates / 'ca.pem'}").returncode == 0
+    done = seeded(f"ssl-ca={certificates / 'other-ca.pem'}")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+    assert f"as root at 127.0.0.1:{tls_server.port}" in done.stderr
+    assert "Check the TLS settings in ~/.my.cnf." in done.stderr
+    # MySQL says that TLS is required, MariaDB that the access is denied.
+    done = seeded("ssl_disabled=1")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr

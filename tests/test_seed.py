@@ -123,7 +123,20 @@ def test_a_file_with_a_bad_row_inserts_nothing(connection, seed, tmp_path, table
     file = write(tmp_path / "users.csv", csv_text(users=users))
     with pytest.raises(ValueError, match=r"users\.csv:3002: age 'old'"):
         seed.insert_data(connection, file)
+    connection.commit()  # nothing is left pending either
     assert table() == []
+
+
+def test_the_first_error_is_the_one_that_is_raised(connection, seed, monkeypatch, tmp_path):
+    def read_users(_):
+        with seed.connect_db() as other:
+            other.cmd_query(f"KILL {connection.connection_id}")
+        raise ValueError("a bad row")
+        yield
+
+    monkeypatch.setattr(seed, "read_users", read_users)
+    with pytest.raises(ValueError, match="a bad row"):
+        seed.insert_data(connection, tmp_path)
 
 
 def test_an_import_does_not_take_back_what_the_caller_did(connection, seed, tmp_path, table):

@@ -64,7 +64,7 @@ TRY_AGAIN = {
     errorcode.ER_CHECKREAD,  # MariaDB 11.6 and later: a row has changed since the transaction began
 }
 SELECT_USERS = "SELECT user_id, name, email, age FROM user_data"  # in the order of UserCursor
-# Rows that a stream reads ahead: below 50 it gets slower, above 100 no faster (tests/benchmark.py).
+# Rows that a stream reads ahead: few enough to be small, enough to spread the cost of a call.
 READ_AHEAD = 100
 # The longest time-out that MySQL and MariaDB take, in seconds: a year.
 LONGEST_TIMEOUT = 31536000
@@ -97,6 +97,9 @@ def connection_settings() -> dict[str, Any]:
         settings = read_option_files(
             option_files=str(option_file), option_groups="client", **settings
         )
+        if not os.environ.get("MYSQL_PASSWORD"):
+            # Quotes are not part of a value; the driver takes them off all the others.
+            settings["password"] = re.sub(r"^(['\"])(.*)\1$", r"\2", settings.get("password", ""))
     if names_server:
         settings.pop("unix_socket", None)  # the socket of another server than the one named
     settings = {"host": "localhost", "port": 3306, "user": "root", "password": "", **settings}
@@ -314,7 +317,7 @@ class StreamCursor(DriverCursor):
     It holds a block of at most READ_AHEAD rows beside those that it returns. The driver's own
     fetchone() makes several Python calls a row and its conversion a loop over the columns;
     here the driver is called once a block for the bytes as they came (get_rows(raw=True)), and a
-    subclass converts them in one comprehension, two to three times as fast (tests/benchmark.py).
+    subclass converts them in one comprehension, about three times as fast (tests/benchmark.py).
     """
 
     def __init__(self, connection: MySQLConnectionAbstract, *timeouts: Any) -> None:

@@ -21,9 +21,10 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, Iterator, NamedTuple
 
 import mysql.connector
 from memory_profiler import memory_usage
@@ -57,6 +58,17 @@ def fetch_all(query: str, **kind: Any) -> list:
         return cursor.fetchall()
 
 
+@contextmanager
+def dictionary_cursor() -> Iterator[Any]:
+    """Give the driver's own unbuffered dictionary cursor, all users before it."""
+    with mysql.connector.connect(
+        **seed.connection_settings(), database=seed.DATABASE
+    ) as connection:
+        cursor = connection.cursor(dictionary=True)
+        cursor.execute(ALL_USERS)
+        yield cursor
+
+
 ALL_USERS = "SELECT user_id, name, email, age FROM user_data"
 
 
@@ -67,6 +79,26 @@ def load_fetchall(rows: int) -> None:
 
 def load_generator(rows: int) -> None:
     assert sum(1 for _ in stream.stream_users()) == rows
+
+
+def load_fetchone(rows: int) -> None:
+    with dictionary_cursor() as cursor:
+        users = 0
+        while cursor.fetchone() is not None:
+            users += 1
+    assert users == rows
+
+
+def batches_fetchmany(rows: int) -> None:
+    with dictionary_cursor() as cursor:
+        users = 0
+        while batch := cursor.fetchmany(BATCH_SIZE):
+            users += len(batch)
+    assert users == rows
+
+
+def batches_generator(rows: int) -> None:
+    assert sum(len(batch) for batch in batches.stream_users_in_batches(BATCH_SIZE)) == rows
 
 
 def filter_fetchall(rows: int) -> None:
@@ -168,6 +200,10 @@ class Comparison(NamedTuple):
 
 COMPARISONS = [
     Comparison("load users", "`fetchall()`", load_fetchall, load_generator),
+    Comparison("load users", "the driver's `fetchone()`", load_fetchone, load_generator),
+    Comparison(
+        "batches of 1,000", "the driver's `fetchmany()`", batches_fetchmany, batches_generator
+    ),
     Comparison("filter users over 25", "`fetchall()`", filter_fetchall, filter_generator),
     Comparison("average age", "`fetchall()`", average_fetchall, average_generator),
     Comparison("pages of 100", "`fetchall()`, cut", pages_fetchall, pages_generator),

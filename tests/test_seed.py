@@ -201,6 +201,14 @@ def test_the_option_file_opens_the_connection(seed, monkeypatch, tmp_path):
     seed.connect_db().close()
 
 
+@pytest.mark.parametrize("quoted", ['"12#3"', "'12#3'", "12#3"])
+def test_quotes_are_no_part_of_a_password(seed, monkeypatch, tmp_path, quoted):
+    write(tmp_path / ".my.cnf", f"[client]\npassword={quoted}\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("MYSQL_PASSWORD")
+    assert seed.connection_settings()["password"] == "12#3"
+
+
 def test_a_port_that_is_none(seed, monkeypatch):
     monkeypatch.setenv("MYSQL_PORT", "abc")
     with pytest.raises(ValueError, match="MYSQL_PORT 'abc' is not a port number"):

@@ -493,7 +493,8 @@ def size_argument(description: str, name: str, default: int, help: str) -> int:
 
     def size(text: str) -> int:
         value = int(text)
-        check_size(name, value)
+        if value < 1:
+            raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
         return value
 
     parser = argparse.ArgumentParser(description=description)

@@ -20,7 +20,7 @@ import uuid
 from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Callable, Iterator, NamedTuple, Tuple
+from typing import Any, Callable, Iterator, NamedTuple, TextIO, Tuple
 
 import mysql.connector
 from mysql.connector import errorcode
@@ -149,33 +149,34 @@ def create_table(connection: MySQLConnectionAbstract) -> None:
     print("Table user_data created successfully")
 
 
-def csv_lines(csv_file: str | os.PathLike[str]) -> Iterator[str]:
-    """Yield the lines of a UTF-8 text file, with or without a byte order mark.
-
-    Raises OSError if the file cannot be read and ValueError, with file and line, if it is no text.
-    """
+def open_csv(csv_file: str | os.PathLike[str]) -> TextIO:
+    """Open a UTF-8 text file, with or without a byte order mark; raise OSError if it cannot be."""
     # newline="" leaves the line ends to the csv module. Bytes that are not UTF-8 are let through as
-    # surrogates, which cannot be encoded again: so it is known in which line they are.
-    with open(csv_file, encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
-        for number, line in enumerate(lines, 1):
-            if "\0" in line:
-                raise ValueError(f"{csv_file}:{number}: a zero byte: this is not a text file")
-            try:
-                line.encode()
-            except UnicodeEncodeError as error:
-                byte = ord(line[error.start]) - 0xDC00
-                raise ValueError(
-                    f"{csv_file}:{number}: byte 0x{byte:02x} is not UTF-8: save the file as UTF-8"
-                ) from None
-            yield line
+    # surrogates, which cannot be encoded again: so csv_lines() knows in which line they are.
+    return open(csv_file, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
-def csv_rows(csv_file: str | os.PathLike[str]) -> Iterator[tuple[int, list[str]]]:
+def csv_lines(file: TextIO) -> Iterator[str]:
+    """Yield the lines of a file of open_csv(); raise ValueError, with the line, for no text."""
+    for number, line in enumerate(file, 1):
+        if "\0" in line:
+            raise ValueError(f"{file.name}:{number}: a zero byte: this is not a text file")
+        try:
+            line.encode()
+        except UnicodeEncodeError as error:
+            byte = ord(line[error.start]) - 0xDC00
+            raise ValueError(
+                f"{file.name}:{number}: byte 0x{byte:02x} is not UTF-8: save the file as UTF-8"
+            ) from None
+        yield line
+
+
+def csv_rows(file: TextIO) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a CSV file that are not blank, each with the line on which it starts.
 
     Raises what csv_lines() raises, and ValueError for quotes that do not fit.
     """
-    rows = csv.reader(csv_lines(csv_file), strict=True)
+    rows = csv.reader(csv_lines(file), strict=True)
     line = 1
     try:
         for row in rows:
@@ -183,7 +184,7 @@ def csv_rows(csv_file: str | os.PathLike[str]) -> Iterator[tuple[int, list[str]]
                 yield line, row
             line = rows.line_num + 1  # not one more a row: a quoted field may hold line breaks
     except csv.Error as error:
-        raise ValueError(f"{csv_file}:{line}: {error}: check the quotes") from None
+        raise ValueError(f"{file.name}:{line}: {error}: check the quotes") from None
 
 
 def check_header(header: list[str]) -> None:
@@ -229,20 +230,22 @@ def shown(value: str) -> str:
     return repr(value if len(value) <= 40 else value[:40] + "...")
 
 
-def read_users(csv_file: str | os.PathLike[str]) -> Iterator[UserRow]:
-    """Yield each user of a CSV file as a tuple (user_id, name, email, age), one row in memory.
+def read_users(file: TextIO) -> Iterator[UserRow]:
+    """Yield each user of a file of open_csv() as a tuple (user_id, name, email, age).
 
-    The header names the columns, in any order: name, email and age, and perhaps user_id.
-    From the first bad row on nothing more is yielded, but the rest is checked. Raises OSError if
-    the file cannot be read, and at its end ValueError, with file, line, field, value and reason of
-    the first ten bad rows, and how many there were in all.
+    One row is in memory. The header names the columns, in any order: name, email and age, and
+    perhaps user_id. From the first bad row on nothing more is yielded, but the rest is checked.
+    Raises at the end ValueError, with file, line, field, value and reason of the first ten bad
+    rows, and how many there were in all.
     """
-    rows = csv_rows(csv_file)
+    rows = csv_rows(file)
     line, header = next(rows, (1, []))
     try:
         check_header(header)
     except ValueError as error:
-        raise ValueError(f"{csv_file}:{line}: {error if header else 'the file is empty'}") from None
+        raise ValueError(
+            f"{file.name}:{line}: {error if header else 'the file is empty'}"
+        ) from None
     bad_rows = 0
     reasons = []
     try:
@@ -252,7 +255,7 @@ def read_users(csv_file: str | os.PathLike[str]) -> Iterator[UserRow]:
             except ValueError as error:
                 bad_rows += 1
                 if bad_rows <= 10:
-                    reasons.append(f"{csv_file}:{line}: {error}")
+                    reasons.append(f"{file.name}:{line}: {error}")
             else:
                 if not bad_rows:
                     yield user
@@ -266,35 +269,40 @@ def read_users(csv_file: str | os.PathLike[str]) -> Iterator[UserRow]:
 
 
 def insert_data(
-    connection: MySQLConnectionAbstract, csv_file: str | os.PathLike[str]
+    connection: MySQLConnectionAbstract,
+    csv_file: str | os.PathLike[str],
+    progress: Callable[[int, float], None] | None = None,
 ) -> ImportCount:
     """Import the users of a CSV file into user_data, all of them or none, and count them.
 
     A user who is there already is left unchanged. The file is read row by row and sent in batches
     of BATCH_SIZE rows, one INSERT each, in one transaction; one batch is held in memory. If the
     server ends the transaction because of another one, all is tried again, at most ATTEMPTS times.
-    What the caller left uncommitted on the connection is committed first.
-    Raises mysql.connector.Error from the server, and what read_users() raises; then nothing was
-    inserted.
+    What the caller left uncommitted on the connection is committed first. After each batch
+    progress is called with the rows read so far and the share of the file, from 0 to 1 (0 for a
+    pipe). Raises mysql.connector.Error from the server, OSError if the file cannot be read, and
+    what read_users() raises; then nothing was inserted.
     """
     for attempt in range(1, ATTEMPTS):
         try:
-            return insert_data_once(connection, csv_file)
+            return insert_data_once(connection, csv_file, progress)
         except mysql.connector.Error as error:
             if error.errno not in TRY_AGAIN:
                 raise
         # Longer each time, and not the same for two that wait for each other.
         time.sleep(random.uniform(0, 0.1 * 2**attempt))
-    return insert_data_once(connection, csv_file)
+    return insert_data_once(connection, csv_file, progress)
 
 
 def insert_data_once(
-    connection: MySQLConnectionAbstract, csv_file: str | os.PathLike[str]
+    connection: MySQLConnectionAbstract,
+    csv_file: str | os.PathLike[str],
+    progress: Callable[[int, float], None] | None,
 ) -> ImportCount:
     """Try insert_data() once."""
     rows_read = inserted = 0
-    users = read_users(csv_file)
-    with connection.cursor() as cursor:
+    with open_csv(csv_file) as file, connection.cursor() as cursor:
+        users = read_users(file)
         # As statements: from connection.commit() and rollback() the driver lets an error through
         # that is no mysql.connector.Error. This one commits what was left uncommitted before.
         cursor.execute("START TRANSACTION")
@@ -303,6 +311,9 @@ def insert_data_once(
                 cursor.executemany(INSERT_USER, batch)
                 rows_read += len(batch)
                 inserted += cursor.rowcount  # a duplicate counts as 0
+                if progress:
+                    size = os.fstat(file.fileno()).st_size  # 0 for a pipe, which has no place
+                    progress(rows_read, file.buffer.tell() / size if size else 0)
             cursor.execute("COMMIT")
         except BaseException:
             with suppress(mysql.connector.Error):  # a lost connection is rolled back by the server
@@ -504,6 +515,12 @@ def size_argument(description: str, name: str, default: int, help: str) -> int:
     return parser.parse_args().size
 
 
+def show_progress(rows: int, share: float) -> None:
+    """Write how far an import is over the line of the terminal that stderr is."""
+    of_the_file = f", {share:.0%} of the file" if share else ""
+    print(f"\r{rows:,} rows read{of_the_file}", end="", file=sys.stderr, flush=True)
+
+
 def main() -> None:
     """Set up the database and import a CSV file; report what was done."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -524,7 +541,13 @@ def main() -> None:
         print(f"Database {DATABASE} is present")
     with connect_to_prodev() as connection:
         create_table(connection)
-        count = insert_data(connection, csv_file)
+        if sys.stderr.isatty():
+            try:
+                count = insert_data(connection, csv_file, show_progress)
+            finally:
+                print(file=sys.stderr)
+        else:
+            count = insert_data(connection, csv_file)
     print(f"{count.inserted} users inserted, {count.already_there} already there")
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -9,7 +12,7 @@ from statistics import mean
 
 import pytest
 
-from made_users import FIRST_USERS
+from made_users import FIRST_USERS, write_csv
 from mysql_server import free_port
 
 SCRIPTS = ["0-stream_users.py", "1-batch_processing.py", "2-lazy_paginate.py", "4-stream_ages.py"]
@@ -53,6 +56,58 @@ def test_seed_takes_another_csv_file(connection, run, tmp_path, query):
     file.write_text("name,email,age\nAnn,ann@example.com,30\n")
     assert run("seed.py", file).stdout.endswith("1 users inserted, 0 already there\n")
     assert query("SELECT name, email FROM user_data") == [("Ann", "ann@example.com")]
+
+
+def on_a_terminal(project, *arguments: str) -> tuple[str, str]:
+    """Run seed.py with stderr on a terminal; return what it wrote to stdout and to the terminal."""
+    terminal, stderr = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "seed.py", *arguments],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+    )
+    os.close(stderr)
+    shown = b""
+    with contextlib.suppress(OSError), open(terminal, "rb", buffering=0) as screen:
+        while part := screen.read(10_000):
+            shown += part
+    return done.stdout, shown.decode()
+
+
+def test_an_import_on_a_terminal_shows_how_far_it_is(no_database, project, tmp_path):
+    file = tmp_path / "users.csv"
+    with open(file, "w", encoding="utf-8", newline="") as text:
+        write_csv(text, 3500)
+    stdout, shown = on_a_terminal(project, str(file))
+    assert stdout.endswith("\n3500 users inserted, 0 already there\n")
+    first, *_, last = shown.split("\r")[1:-1]
+    assert re.match(r"1,000 rows read, (2[5-9]|3\d)% of the file$", first)
+    assert last == "3,500 rows read, 100% of the file"
+
+
+def test_a_pipe_on_a_terminal_shows_rows_alone(no_database, project, tmp_path):
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    with open(tmp_path / "users.csv", "w", encoding="utf-8", newline="") as text:
+        write_csv(text, 1500)
+    with subprocess.Popen(["sh", "-c", f"cat {tmp_path}/users.csv > {pipe}"]):
+        stdout, shown = on_a_terminal(project, str(pipe))
+    assert stdout.endswith("\n1500 users inserted, 0 already there\n")
+    assert shown == "\r1,000 rows read\r1,500 rows read\r\n"
+
+
+def test_an_error_on_a_terminal_has_a_line_of_its_own(no_database, project, tmp_path):
+    file = tmp_path / "users.csv"
+    with open(file, "w", encoding="utf-8", newline="") as text:
+        write_csv(text, 1500)
+        text.write("x\n")
+    _, shown = on_a_terminal(project, str(file))
+    *_, progress, error, end = shown.split("\r\n")
+    assert progress.endswith("% of the file")
+    assert error == f"seed.py: {file}:1502: 1 fields instead of 4"
+    assert end == ""
 
 
 def test_stream_users_prints_the_first_users_of_the_course(users, run):

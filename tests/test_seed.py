@@ -127,7 +127,7 @@ def test_a_file_with_a_bad_row_inserts_nothing(connection, seed, tmp_path, table
     assert table() == []
 
 
-def test_the_first_error_is_the_one_that_is_raised(connection, seed, monkeypatch, tmp_path):
+def test_the_first_error_is_the_one_that_is_raised(connection, seed, monkeypatch):
     def read_users(_):
         with seed.connect_db() as other:
             other.cmd_query(f"KILL {connection.connection_id}")
@@ -136,22 +136,24 @@ def test_the_first_error_is_the_one_that_is_raised(connection, seed, monkeypatch
 
     monkeypatch.setattr(seed, "read_users", read_users)
     with pytest.raises(ValueError, match="a bad row"):
-        seed.insert_data(connection, tmp_path)
+        seed.insert_data(connection, seed.CSV_FILE)
 
 
 def test_an_import_does_not_take_back_what_the_caller_did(connection, seed, tmp_path, table):
     connection.autocommit = False
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO user_data VALUES (%s, %s, %s, %s)", USERS[0])
-    with pytest.raises(OSError, match=r"missing\.csv"):
-        seed.insert_data(connection, tmp_path / "missing.csv")
+    with pytest.raises(ValueError, match="the file is empty"):
+        seed.insert_data(connection, write(tmp_path / "empty.csv", ""))
+    connection.commit()
     assert table() == USERS[:1]
 
 
 def test_the_reader_holds_one_row(seed, tmp_path):
     file = write(tmp_path / "users.csv", csv_text() + '"","Bad","row","at the end"\n')
-    users = seed.read_users(file)
-    assert [next(users) for _ in USERS] == USERS
+    with seed.open_csv(file) as lines:
+        users = seed.read_users(lines)
+        assert [next(users) for _ in USERS] == USERS
 
 
 def test_settings_default_to_the_documented_ones(seed, monkeypatch, tmp_path):

@@ -92,8 +92,12 @@ def test_a_pipe_on_a_terminal_shows_rows_alone(no_database, project, tmp_path):
     os.mkfifo(pipe)
     with open(tmp_path / "users.csv", "w", encoding="utf-8", newline="") as text:
         write_csv(text, 1500)
-    with subprocess.Popen(["sh", "-c", f"cat {tmp_path}/users.csv > {pipe}"]):
+    writer = subprocess.Popen(["sh", "-c", f"cat {tmp_path}/users.csv > {pipe}"])
+    try:
         stdout, shown = on_a_terminal(project, str(pipe))
+    finally:
+        writer.kill()  # it waits for a reader for ever
+        writer.wait()
     assert stdout.endswith("\n1500 users inserted, 0 already there\n")
     assert shown == "\r1,000 rows read\r1,500 rows read\r\n"
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure the generators against the traditional ways, on a private server, and print the table.
+"""Measure the generators against the traditional ways, on a private server, and print Markdown.
 
     python3 tests/benchmark.py [ROWS]
 
@@ -22,6 +22,7 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Callable, Iterator, NamedTuple
@@ -214,6 +215,9 @@ COMPARISONS = [
     Comparison("seed", "`LOAD DATA LOCAL INFILE`", seed_load_data, seed_generator),
 ]
 
+BATCH_SIZES = [1, 10, 100, 1000, 10_000, 100_000]
+CHART_SHARES = [0.1, 0.25, 0.5, 0.75, 1.0]  # of the rows, for memory against rows
+
 HEADER = [
     *("task", "traditional way", "its time", "its memory", "generator's time", "its memory"),
     *("time saved", "memory saved"),
@@ -272,6 +276,55 @@ def table_row(comparison: Comparison, rows: int) -> list[str]:
     ]
 
 
+def read_batches(rows: int, batch_size: int) -> None:
+    users = sum(len(batch) for batch in batches.stream_users_in_batches(batch_size))
+    assert users == rows
+
+
+def batch_sizes(rows: int) -> list[list[str]]:
+    """Measure time and memory against the batch size; return a header and rows."""
+    times: dict[int, list[float]] = {size: [] for size in BATCH_SIZES}
+    for _ in range(ROUNDS):
+        for size, taken in times.items():
+            taken.append(measure_time(partial(read_batches, batch_size=size), rows)[0])
+    table = [["batch size", "time", "memory"], ["---:"] * 3]
+    for size, taken in times.items():
+        work = partial(read_batches, batch_size=size)
+        memory = in_a_process_of_its_own(added_memory, work, rows)
+        table.append([f"{size:,}", f"{statistics.median(taken):.2f} s", f"{memory:,.2f} MiB"])
+        say(f"batches of {size:,}: {table[-1][1]}, {table[-1][2]}")
+    return table
+
+
+def first_rows_fetchall(rows: int) -> None:
+    assert len(fetch_all(f"{ALL_USERS} LIMIT {rows}", dictionary=True)) == rows
+
+
+def first_rows_generator(rows: int) -> None:
+    assert sum(1 for _ in islice(stream.stream_users(), rows)) == rows
+
+
+def memory_chart(rows: int) -> str:
+    """Measure peak memory against rows; return a Mermaid chart."""
+    counts = [int(rows * share) for share in CHART_SHARES]
+    lines = [
+        [f"{in_a_process_of_its_own(added_memory, work, count):.1f}" for count in counts]
+        for work in (first_rows_fetchall, first_rows_generator)
+    ]
+    say(f"memory against rows: {lines}")
+    return "\n".join(
+        [
+            "```mermaid",
+            "xychart-beta",
+            '    title "Memory added by reading users: fetchall (rising) and the generator (flat)"',
+            f'    x-axis "users" [{", ".join(f"{count}" for count in counts)}]',
+            f'    y-axis "MiB" 0 --> {max(float(value) for value in lines[0]) * 1.1:.0f}',
+            *(f"    line [{', '.join(line)}]" for line in lines),
+            "```",
+        ]
+    )
+
+
 def markdown(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
@@ -295,6 +348,8 @@ def main() -> None:
                 (version,) = connection.info_query("SELECT VERSION()")
             say(f"seeding {version}")
             seed_generator(rows)
+            chart = memory_chart(rows)
+            sizes = batch_sizes(rows)
             table = [table_row(comparison, rows) for comparison in COMPARISONS]
     extension = "with its C extension" if mysql.connector.HAVE_CEXT else "without C extension"
     print(
@@ -306,7 +361,10 @@ def main() -> None:
     print(markdown(["---"] * 2 + ["---:"] * (len(HEADER) - 2)))
     for cells in table:
         print(markdown(cells))
-    print("\n\\* extrapolated from a sample")
+    print("\n\\* extrapolated from a sample\n")
+    for cells in sizes:
+        print(markdown(cells))
+    print(f"\n{chart}")
 
 
 if __name__ == "__main__":

@@ -28,9 +28,9 @@ from mysql.connector.abstracts import MySQLConnectionAbstract
 from mysql.connector.optionfiles import read_option_files
 
 try:
-    from mysql.connector.cursor_cext import CMySQLCursor as DriverCursor
+    from mysql.connector.cursor_cext import CMySQLCursorRaw as DriverCursor
 except ImportError:  # no C extension for this machine: all works, several times slower
-    from mysql.connector.cursor import MySQLCursor as DriverCursor
+    from mysql.connector.cursor import MySQLCursorRaw as DriverCursor
 
 DATABASE = "ALX_prodev"
 CSV_FILE = Path(__file__).resolve().parent / "user_data.csv"

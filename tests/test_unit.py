@@ -15,10 +15,16 @@ USERS = [
 
 
 @pytest.fixture
-def connection():
-    """The mock connection that the generators are given."""
+def connect():
+    """The mock in place of seed.connect_to_prodev()."""
     with patch("seed.connect_to_prodev") as connect:
-        yield connect.return_value
+        yield connect
+
+
+@pytest.fixture
+def connection(connect) -> MagicMock:
+    """The mock connection that the generators are given."""
+    return connect.return_value
 
 
 @pytest.fixture
@@ -91,8 +97,8 @@ GENERATORS = [
 
 
 @pytest.mark.parametrize(("name", "function", "arguments"), GENERATORS)
-def test_the_connection_is_closed_when_the_generator_is(
-    connection, cursor, name, function, arguments
+def test_the_one_connection_is_closed_when_the_generator_is(
+    connect, connection, cursor, name, function, arguments
 ):
     cursor.fetchone.return_value = (30,)
     cursor.fetchmany.return_value = cursor.fetchall.return_value = USERS
@@ -100,4 +106,5 @@ def test_the_connection_is_closed_when_the_generator_is(
     next(generator)
     connection.close.assert_not_called()
     generator.close()
-    connection.close.assert_called()
+    connection.close.assert_called_once_with()
+    connect.assert_called_once_with()

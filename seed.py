@@ -84,7 +84,7 @@ def connection_settings() -> dict[str, Any]:
 
     The MYSQL_* variables come first (an empty one counts as not set), then the [client] group of
     ~/.my.cnf, which may also hold TLS settings, then the defaults.
-    Raises ValueError if a port is not a number or the option file cannot be read.
+    Raises ValueError if the port is none or the option file cannot be read.
     """
     settings: dict[str, Any] = {}
     for name in ("host", "port", "user", "password"):
@@ -103,13 +103,16 @@ def connection_settings() -> dict[str, Any]:
     if names_server:
         settings.pop("unix_socket", None)  # the socket of another server than the one named
     settings = {"host": "localhost", "port": 3306, "user": "root", "password": "", **settings}
-    if not str(settings["port"]).isdecimal():
-        raise ValueError(f"MYSQL_PORT {settings['port']!r} is not a port number")
+    port = str(settings["port"])
+    if not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise ValueError(
+            f"port {port!r} is not a number from 1 to 65535: check MYSQL_PORT and ~/.my.cnf"
+        )
     return {
         # A CA that is named is checked; the driver alone would only encrypt.
         "ssl_verify_cert": "ssl_ca" in settings,
         **settings,
-        "port": int(settings["port"]),
+        "port": int(port),
         "autocommit": True,
         "allow_local_infile": False,  # no server may ask this client for a file
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from itertools import islice
 
@@ -211,9 +212,16 @@ def test_quotes_are_no_part_of_a_password(seed, monkeypatch, tmp_path, quoted):
     assert seed.connection_settings()["password"] == "12#3"
 
 
-def test_a_port_that_is_none(seed, monkeypatch):
-    monkeypatch.setenv("MYSQL_PORT", "abc")
-    with pytest.raises(ValueError, match="MYSQL_PORT 'abc' is not a port number"):
+@pytest.mark.parametrize("port", ["abc", "0", "65536", "-1", "3306.0"])
+def test_a_port_that_is_none(seed, monkeypatch, tmp_path, port):
+    error = f"port '{port}' is not a number from 1 to 65535: check MYSQL_PORT and ~/.my.cnf"
+    monkeypatch.setenv("MYSQL_PORT", port)
+    with pytest.raises(ValueError, match=re.escape(error)):
+        seed.connect_db()
+    write(tmp_path / ".my.cnf", f"[client]\nport={port}\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("MYSQL_PORT")
+    with pytest.raises(ValueError, match="from 1 to 65535"):
         seed.connect_db()
 
 

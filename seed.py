@@ -521,7 +521,9 @@ def size_argument(description: str, name: str, default: int, help: str) -> int:
 def show_progress(rows: int, share: float) -> None:
     """Write how far an import is over the line of the terminal that stderr is."""
     of_the_file = f", {share:.0%} of the file" if share else ""
-    print(f"\r{rows:,} rows read{of_the_file}", end="", file=sys.stderr, flush=True)
+    line = f"{rows:,} rows read{of_the_file}"
+    # Padded, to cover a longer one: an import that is tried again starts at 0.
+    print(f"\r{line:45}", end="", file=sys.stderr, flush=True)
 
 
 def main() -> None:

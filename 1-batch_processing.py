@@ -25,13 +25,14 @@ def stream_users_in_batches(batch_size: int) -> Iterator[list[dict[str, Any]]]:
 def batch_processing(batch_size: int) -> None:
     """Print every user over 25 as a dictionary, one a line, reading batch_size users at a time.
 
+    One query on one connection; one batch is held in memory, and printed by one write.
     Raises mysql.connector.Error if the stream cannot start or is cut short, and TypeError or
     ValueError for a size that makes no sense.
     """
     for batch in stream_users_in_batches(batch_size):
         over_25 = [str(user) for user in batch if user["age"] > 25]
         if over_25:
-            print("\n".join(over_25))  # one write a batch, not one a user
+            print("\n".join(over_25))
 
 
 def main() -> None:

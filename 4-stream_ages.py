@@ -16,7 +16,8 @@ profile = getattr(builtins, "profile", lambda function: function)
 def stream_user_ages() -> Iterator[int]:
     """Yield the age of every user, a whole number of years, in no particular order.
 
-    One query on one connection, closed when the stream ends or is given up.
+    One query on one connection, closed when the stream ends or is given up; memory holds the 100
+    ages that are read ahead, however many there are.
     Raises mysql.connector.Error if the stream cannot start or is cut short.
     """
     with seed.open_stream(seed.AgeCursor) as cursor:
@@ -27,9 +28,10 @@ def stream_user_ages() -> Iterator[int]:
 
 @profile
 def calculate_average_age() -> float:
-    """Return the average age of all users in years, 0 if there are none; memory does not grow.
+    """Return the average age of all users in years, 0 if there are none.
 
-    Raises mysql.connector.Error if the stream is cut short.
+    One query; memory holds a sum, a count and what the stream reads ahead.
+    Raises mysql.connector.Error if the stream cannot start or is cut short.
     """
     total = count = 0
     for age in stream_user_ages():

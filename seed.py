@@ -55,7 +55,6 @@ INSERT INTO user_data (user_id, name, email, age) VALUES (%s, %s, %s, %s)
 ON DUPLICATE KEY UPDATE user_id = user_data.user_id
 """
 
-
 # An import that meets another one may be rolled back by the server, and is to be tried again.
 ATTEMPTS = 10
 TRY_AGAIN = {
@@ -77,6 +76,9 @@ class ImportCount(NamedTuple):
 
     inserted: int
     already_there: int
+
+
+# Settings and connections
 
 
 def connection_settings() -> dict[str, Any]:
@@ -122,6 +124,7 @@ def connect_db() -> MySQLConnectionAbstract:
     """Return a new connection to the MySQL server, with no database chosen.
 
     The connection commits each statement by itself, so that reading leaves no transaction open.
+    The caller closes it. Costs a TCP connection, TLS and a login.
     Raises mysql.connector.Error if the server cannot be reached or refuses the login, and
     ValueError for settings that make no sense.
     """
@@ -129,12 +132,18 @@ def connect_db() -> MySQLConnectionAbstract:
 
 
 def connect_to_prodev() -> MySQLConnectionAbstract:
-    """Return a new connection to the database ALX_prodev; see connect_db()."""
+    """Return a new connection to the database ALX_prodev, which the caller closes.
+
+    Costs and raises what connect_db() does, and mysql.connector.Error if there is no such database.
+    """
     return mysql.connector.connect(**{**connection_settings(), "database": DATABASE})
 
 
+# Schema
+
+
 def create_database(connection: MySQLConnectionAbstract) -> None:
-    """Create the database ALX_prodev if it does not exist.
+    """Create the database ALX_prodev if it does not exist, by one statement on the connection.
 
     Raises mysql.connector.Error if the user may not.
     """
@@ -145,11 +154,15 @@ def create_database(connection: MySQLConnectionAbstract) -> None:
 def create_table(connection: MySQLConnectionAbstract) -> None:
     """Create the table user_data if it does not exist, and say so on stdout.
 
+    One statement on the connection, which connect_to_prodev() has opened.
     Raises mysql.connector.Error if the user may not.
     """
     with connection.cursor() as cursor:
         cursor.execute(CREATE_TABLE)
     print("Table user_data created successfully")
+
+
+# CSV files: text, lines, rows, users
 
 
 def open_csv(csv_file: str | os.PathLike[str]) -> TextIO:
@@ -271,6 +284,9 @@ def read_users(file: TextIO) -> Iterator[UserRow]:
         raise ValueError("; ".join(reasons))
 
 
+# Import
+
+
 def insert_data(
     connection: MySQLConnectionAbstract,
     csv_file: str | os.PathLike[str],
@@ -278,13 +294,14 @@ def insert_data(
 ) -> ImportCount:
     """Import the users of a CSV file into user_data, all of them or none, and count them.
 
-    A user who is there already is left unchanged. The file is read row by row and sent in batches
-    of BATCH_SIZE rows, one INSERT each, in one transaction; one batch is held in memory. If the
-    server ends the transaction because of another one, all is tried again, at most ATTEMPTS times.
-    What the caller left uncommitted on the connection is committed first. After each batch
-    progress is called with the rows read so far and the share of the file, from 0 to 1 (0 for a
-    pipe). Raises mysql.connector.Error from the server, OSError if the file cannot be read, and
-    what read_users() raises; then nothing was inserted.
+    The connection is one of connect_to_prodev(); what the caller left uncommitted on it is
+    committed first. csv_file is a path; the file is read row by row and sent in batches of
+    BATCH_SIZE rows, one INSERT each, in one transaction: one batch is held in memory. A user who is
+    there already is left unchanged. If the server ends the transaction because of another one, all
+    is tried again, at most ATTEMPTS times. After each batch progress is called with the rows read
+    so far and the share of the file, from 0 to 1 (0 for a pipe).
+    Raises mysql.connector.Error from the server, OSError if the file cannot be read, and what
+    read_users() raises; then nothing was inserted.
     """
     for attempt in range(1, ATTEMPTS):
         try:
@@ -323,6 +340,9 @@ def insert_data_once(
                 cursor.execute("ROLLBACK")
             raise
     return ImportCount(inserted, rows_read - inserted)
+
+
+# Streams
 
 
 class StreamCursor(DriverCursor):
@@ -435,6 +455,8 @@ def cancel_query(connection: MySQLConnectionAbstract, server: Any) -> None:
     except mysql.connector.Error:
         pass  # close() does without
 
+
+# What the scripts share: errors, arguments, progress
 
 START = "Is a server running there? The README says how to start one."
 LOGIN = "Check MYSQL_USER and MYSQL_PASSWORD."

@@ -87,7 +87,7 @@ def test_an_import_on_a_terminal_shows_how_far_it_is(no_database, project, tmp_p
     assert last.rstrip() == "3,500 rows read, 100% of the file"
 
 
-def test_an_import_that_starts_again_covers_what_was_shown(capsys):
+def test_an_import_tried_again_covers_what_was_shown(capsys):
     import seed
 
     seed.show_progress(1_000_000, 0.99)

@@ -463,6 +463,7 @@ LOGIN = "Check MYSQL_USER and MYSQL_PASSWORD."
 RIGHT = "That user needs a right on the database: ask the server's owner."
 SEED = "Run python3 seed.py first."
 TLS = "Check the TLS settings in ~/.my.cnf."
+NO_WRITES = "That server takes no writes: set MYSQL_HOST and MYSQL_PORT to one that does."
 LOST = "The connection was lost before the end: run it again."
 # What to do about the errors that a user can mend, by the driver's and the server's error numbers.
 HINTS = {
@@ -477,6 +478,7 @@ HINTS = {
     errorcode.ER_TABLEACCESS_DENIED_ERROR: RIGHT,
     errorcode.ER_BAD_DB_ERROR: SEED,
     errorcode.ER_NO_SUCH_TABLE: SEED,
+    errorcode.ER_OPTION_PREVENTS_STATEMENT: NO_WRITES,  # read_only, super_read_only
     errorcode.CR_SERVER_GONE_ERROR: LOST,
     errorcode.CR_SERVER_LOST: LOST,
     errorcode.CR_SERVER_LOST_EXTENDED: LOST,

@@ -60,6 +60,20 @@ def test_a_missing_right_is_one_line(account, run, own_server):
         assert PASSWORD not in done.stderr
 
 
+def test_a_server_that_takes_no_writes_is_one_line(account, run, own_server):
+    owner = account("owner", "ALL ON ALX_prodev.*")
+    assert run("seed.py", **owner).returncode == 0
+    with own_server.connect() as connection:
+        connection.cmd_query("SET GLOBAL read_only = 1")
+    done = run("seed.py", **owner)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "read-only" in done.stderr or "read_only" in done.stderr
+    assert done.stderr.endswith(
+        "That server takes no writes: set MYSQL_HOST and MYSQL_PORT to one that does.\n"
+    )
+    assert run("4-stream_ages.py", **owner).returncode == 0
+
+
 def test_the_client_sends_no_file_on_a_servers_demand(own_server, monkeypatch, tmp_path, run):
     import seed
 

@@ -146,6 +146,10 @@ def test_seed_read_and_fail_over(group, at, run, project, tmp_path):
     done = run("seed.py", file)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert "read-only" in done.stderr
+    assert (
+        "That server takes no writes: set MYSQL_HOST and MYSQL_PORT to one that does."
+        in done.stderr
+    )
     assert f"at 127.0.0.1:{secondary.port}" in done.stderr
 
     # The primary dies while a stream from it and an import into it are running.

@@ -542,12 +542,15 @@ def size_argument(description: str, name: str, default: int, help: str) -> int:
     return parser.parse_args().size
 
 
-def show_progress(rows: int, share: float) -> None:
-    """Write how far an import is over the line of the terminal that stderr is."""
-    of_the_file = f", {share:.0%} of the file" if share else ""
-    line = f"{rows:,} rows read{of_the_file}"
+def write_over(line: str) -> None:
+    """Write a line of the terminal that stderr is so that the next text comes over it."""
     # Padded, to cover a longer one: an import that is tried again starts at 0.
-    print(f"\r{line:45}", end="", file=sys.stderr, flush=True)
+    print(f"{line:45}", end="\r", file=sys.stderr, flush=True)
+
+
+def show_progress(rows: int, share: float) -> None:
+    """Show on the terminal how far an import is."""
+    write_over(f"{rows:,} rows read" + (f", {share:.0%} of the file" if share else ""))
 
 
 def main() -> None:
@@ -570,13 +573,12 @@ def main() -> None:
         print(f"Database {DATABASE} is present")
     with connect_to_prodev() as connection:
         create_table(connection)
-        if sys.stderr.isatty():
-            try:
-                count = insert_data(connection, csv_file, show_progress)
-            finally:
-                print(file=sys.stderr)
-        else:
-            count = insert_data(connection, csv_file)
+        on_a_terminal = sys.stderr.isatty()
+        try:
+            count = insert_data(connection, csv_file, show_progress if on_a_terminal else None)
+        finally:
+            if on_a_terminal:
+                write_over("")
     print(f"{count.inserted} users inserted, {count.already_there} already there")
 
 

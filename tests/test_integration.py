@@ -82,9 +82,10 @@ def test_an_import_on_a_terminal_shows_how_far_it_is(no_database, project, tmp_p
         write_csv(text, 3500)
     stdout, shown = on_a_terminal(project, str(file))
     assert stdout.endswith("\n3500 users inserted, 0 already there\n")
-    first, *_, last = shown.split("\r")[1:-1]
+    first, *_, last, erased, end = shown.split("\r")
     assert re.match(r"1,000 rows read, (2[5-9]|3\d)% of the file *$", first)
     assert last.rstrip() == "3,500 rows read, 100% of the file"
+    assert (erased, end) == (" " * len(last), "")
 
 
 def test_an_import_tried_again_covers_what_was_shown(capsys):
@@ -92,7 +93,7 @@ def test_an_import_tried_again_covers_what_was_shown(capsys):
 
     seed.show_progress(1_000_000, 0.99)
     seed.show_progress(1_000, 0)
-    _, before, after = capsys.readouterr().err.split("\r")
+    before, after, _ = capsys.readouterr().err.split("\r")
     assert len(after) >= len(before)
     assert after.rstrip() == "1,000 rows read"
 
@@ -109,19 +110,24 @@ def test_a_pipe_on_a_terminal_shows_rows_alone(no_database, project, tmp_path):
         writer.kill()  # it waits for a reader for ever
         writer.wait()
     assert stdout.endswith("\n1500 users inserted, 0 already there\n")
-    assert shown.replace(" ", "") == "\r1,000rowsread\r1,500rowsread\r\n"
+    assert [part.rstrip() for part in shown.split("\r")] == [
+        *("1,000 rows read", "1,500 rows read", "", "")
+    ]
 
 
-def test_an_error_on_a_terminal_has_a_line_of_its_own(no_database, project, tmp_path):
+def test_an_error_on_a_terminal_is_all_that_is_left(no_database, project, tmp_path):
     file = tmp_path / "users.csv"
     with open(file, "w", encoding="utf-8", newline="") as text:
         write_csv(text, 1500)
         text.write("x\n")
     _, shown = on_a_terminal(project, str(file))
-    *_, progress, error, end = shown.split("\r\n")
+    *_, progress, erased, error, end = shown.split("\r")
     assert progress.rstrip().endswith("% of the file")
+    assert erased == " " * len(progress)
     assert error == f"seed.py: {file}:1502: 1 fields instead of 4"
-    assert end == ""
+    assert end == "\n"
+    _, shown = on_a_terminal(project, "missing.csv")
+    assert shown.strip() == "seed.py: missing.csv: No such file or directory"
 
 
 def test_stream_users_prints_the_first_users_of_the_course(users, run):

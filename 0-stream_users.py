@@ -14,8 +14,9 @@ import seed
 def stream_users() -> Iterator[dict[str, Any]]:
     """Yield every user as a dictionary (user_id, name, email, age), in order of user_id.
 
-    One query on one connection, closed when the stream ends or is given up; memory holds the 100
-    users that are read ahead, however many there are.
+    One query on one connection, closed when the stream ends or is given up; giving it up early
+    costs a second connection, which cancels the query. Memory holds the 100 users that are read
+    ahead, however many there are.
     Raises mysql.connector.Error if the stream cannot start or is cut short.
     """
     with seed.open_stream(seed.UserCursor) as cursor:

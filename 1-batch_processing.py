@@ -11,7 +11,9 @@ import seed
 def stream_users_in_batches(batch_size: int) -> Iterator[list[dict[str, Any]]]:
     """Yield all users as lists of batch_size dictionaries (user_id, name, email, age).
 
-    The last list may be shorter. One query on one connection; one batch is held in memory.
+    The last list may be shorter. One query on one connection, closed when the stream ends or is
+    given up; giving it up early costs a second connection, which cancels the query. Memory holds
+    two batches at most: the caller's and the next.
     Raises mysql.connector.Error if the stream cannot start or is cut short, and TypeError or
     ValueError for a size that makes no sense.
     """
@@ -25,14 +27,14 @@ def stream_users_in_batches(batch_size: int) -> Iterator[list[dict[str, Any]]]:
 def batch_processing(batch_size: int) -> None:
     """Print every user over 25 as a dictionary, one a line, reading batch_size users at a time.
 
-    One query on one connection; one batch is held in memory, and printed by one write.
+    One query on one connection; memory holds two batches at most.
     Raises mysql.connector.Error if the stream cannot start or is cut short, and TypeError or
     ValueError for a size that makes no sense.
     """
     for batch in stream_users_in_batches(batch_size):
         over_25 = [str(user) for user in batch if user["age"] > 25]
         if over_25:
-            print("\n".join(over_25))
+            print("\n".join(over_25))  # one call a batch, not one a user
 
 
 def main() -> None:

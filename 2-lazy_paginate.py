@@ -27,8 +27,8 @@ def paginate_users(page_size: int, offset: int) -> list[dict[str, Any]]:
 def lazy_pagination(page_size: int) -> Iterator[list[dict[str, Any]]]:
     """Yield all users as pages: lists of page_size dictionaries (user_id, name, email, age).
 
-    Each page is one query, sent when the page is asked for, all on one connection; one page is
-    held in memory.
+    Each page is one query, sent when the page is asked for, all on one connection. Memory holds
+    two pages at most: the caller's and the next.
     Raises mysql.connector.Error, and TypeError or ValueError for a size that makes no sense.
     """
     seed.check_size("page_size", page_size)

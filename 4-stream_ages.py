@@ -16,8 +16,9 @@ profile = getattr(builtins, "profile", lambda function: function)
 def stream_user_ages() -> Iterator[int]:
     """Yield the age of every user, a whole number of years, in no particular order.
 
-    One query on one connection, closed when the stream ends or is given up; memory holds the 100
-    ages that are read ahead, however many there are.
+    One query on one connection, closed when the stream ends or is given up; giving it up early
+    costs a second connection, which cancels the query. Memory holds the 100 ages that are read
+    ahead, however many there are.
     Raises mysql.connector.Error if the stream cannot start or is cut short.
     """
     with seed.open_stream(seed.AgeCursor) as cursor:

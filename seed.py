@@ -29,12 +29,12 @@ from mysql.connector.optionfiles import read_option_files
 
 try:
     from mysql.connector.cursor_cext import CMySQLCursorRaw as DriverCursor
-except ImportError:  # no C extension for this machine: all works, several times slower
+except ImportError:  # no C extension for this machine: all works, only slower
     from mysql.connector.cursor import MySQLCursorRaw as DriverCursor
 
 DATABASE = "ALX_prodev"
 CSV_FILE = Path(__file__).resolve().parent / "user_data.csv"
-# Rows in one INSERT: as fast as larger ones, and some 150 KB of SQL, far below any server's limit.
+# Rows in one INSERT: as fast as larger ones, and some 90 KB of SQL, far below any server's limit.
 BATCH_SIZE = 1000
 
 COLUMNS = ["user_id", "name", "email", "age"]
@@ -86,7 +86,7 @@ def connection_settings() -> dict[str, Any]:
 
     The MYSQL_* variables come first (an empty one counts as not set), then the [client] group of
     ~/.my.cnf, which may also hold TLS settings, then the defaults.
-    Raises ValueError if the port is none or the option file cannot be read.
+    Raises ValueError if the port is not a number from 1 to 65535 or the option file cannot be read.
     """
     settings: dict[str, Any] = {}
     for name in ("host", "port", "user", "password"):
@@ -296,10 +296,11 @@ def insert_data(
 
     The connection is one of connect_to_prodev(); what the caller left uncommitted on it is
     committed first. csv_file is a path; the file is read row by row and sent in batches of
-    BATCH_SIZE rows, one INSERT each, in one transaction: one batch is held in memory. A user who is
-    there already is left unchanged. If the server ends the transaction because of another one, all
-    is tried again, at most ATTEMPTS times. After each batch progress is called with the rows read
-    so far and the share of the file, from 0 to 1 (0 for a pipe).
+    BATCH_SIZE rows, one INSERT each, in one transaction. Memory holds two batches at most, and the
+    statement of one. A user who is there already is left unchanged. If the server rolls the
+    transaction back because of another one (a deadlock), all is tried again, at most ATTEMPTS
+    times. After each batch progress is called with the rows read so far and the share of the file,
+    from 0 to 1 (0 for a pipe).
     Raises mysql.connector.Error from the server, OSError if the file cannot be read, and what
     read_users() raises; then nothing was inserted.
     """
@@ -460,7 +461,7 @@ def cancel_query(connection: MySQLConnectionAbstract, server: Any) -> None:
 
 START = "Is a server running there? The README says how to start one."
 LOGIN = "Check MYSQL_USER and MYSQL_PASSWORD."
-RIGHT = "That user needs a right on the database: ask the server's owner."
+PRIVILEGE = "That user needs a privilege on the database: ask the server's owner."
 SEED = "Run python3 seed.py first."
 TLS = "Check the TLS settings in ~/.my.cnf."
 NO_WRITES = "That server takes no writes: set MYSQL_HOST and MYSQL_PORT to one that does."
@@ -474,8 +475,8 @@ HINTS = {
     errorcode.ER_SECURE_TRANSPORT_REQUIRED: TLS,
     errorcode.ER_ACCESS_DENIED_ERROR: LOGIN,
     errorcode.ER_ACCESS_DENIED_NO_PASSWORD_ERROR: LOGIN,
-    errorcode.ER_DBACCESS_DENIED_ERROR: RIGHT,
-    errorcode.ER_TABLEACCESS_DENIED_ERROR: RIGHT,
+    errorcode.ER_DBACCESS_DENIED_ERROR: PRIVILEGE,
+    errorcode.ER_TABLEACCESS_DENIED_ERROR: PRIVILEGE,
     errorcode.ER_BAD_DB_ERROR: SEED,
     errorcode.ER_NO_SUCH_TABLE: SEED,
     errorcode.ER_OPTION_PREVENTS_STATEMENT: NO_WRITES,  # read_only, super_read_only
@@ -519,7 +520,7 @@ def run(main: Callable[[], None]) -> None:
 
 
 def check_size(name: str, value: int, least: int = 1) -> None:
-    """Raise TypeError if the value is no int (a bool is none), ValueError if it is too small."""
+    """Raise TypeError for a value that is no int (as a bool), ValueError for one too small."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if value < least:

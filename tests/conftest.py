@@ -92,7 +92,7 @@ def project() -> Path:
     return session.project
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def private_server() -> PrivateServer:
     """The session's own server, for tests that look into it; what stops one starts its own."""
     if session.server is None:

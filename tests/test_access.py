@@ -56,7 +56,7 @@ def test_a_missing_right_is_one_line(account, run, own_server):
         done = run(script, **who)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
         assert f"as {who['MYSQL_USER']} at 127.0.0.1:{own_server.port}" in done.stderr
-        assert "That user needs a right on the database" in done.stderr
+        assert "That user needs a privilege on the database" in done.stderr
         assert PASSWORD not in done.stderr
 
 

@@ -82,10 +82,8 @@ class Group:
 
 
 @pytest.fixture(scope="module")
-def group(tmp_path_factory):
-    import conftest
-
-    if conftest.session.server is None or Program.on_path().family != "mysql":
+def group(private_server, tmp_path_factory):
+    if Program.on_path().family != "mysql":
         pytest.skip("needs MySQL's mysqld on PATH: MariaDB has no Group Replication")
     group = Group(tmp_path_factory.mktemp("group"))
     try:

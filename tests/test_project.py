@@ -55,33 +55,20 @@ def test_the_driver_has_its_c_extension():
     assert mysql.connector.HAVE_CEXT
 
 
-def public_functions() -> list:
-    """The functions of the contract, as modules give them."""
+def test_docstrings_tell_arguments_and_errors():
     import seed
 
-    return [
-        *(seed.connect_db, seed.create_database, seed.connect_to_prodev, seed.create_table),
-        seed.insert_data,
-        *(
-            getattr(importlib.import_module(script), function)
-            for script, functions in FUNCTIONS.items()
-            for function in functions
-        ),
-    ]
-
-
-def test_docstrings_tell_arguments_results_errors_and_cost():
-    for function in public_functions():
+    functions = [seed.connect_db, seed.create_database, seed.connect_to_prodev]
+    functions += [seed.create_table, seed.insert_data]
+    for script, names in FUNCTIONS.items():
+        functions += [getattr(importlib.import_module(script), name) for name in names]
+    for function in functions:
         signature, text = inspect.signature(function), inspect.getdoc(function)
-        for name, parameter in signature.parameters.items():
-            assert parameter.annotation is not parameter.empty, function
-            assert re.search(rf"\b{name}\b", text), (function, name)
         assert signature.return_annotation is not signature.empty, function
-        if signature.return_annotation != "None":
-            assert re.match("Return|Yield|Import .* count", text), function
-        assert "Raises " in text or "raises" in text, function
-        cost = "statement|INSERT|query|queries|login|connect_db"
-        assert re.search(cost, text), function
+        for name, parameter in signature.parameters.items():
+            assert parameter.annotation is not parameter.empty, (function, name)
+            assert re.search(rf"\b{name}\b", text), (function, name)
+        assert re.search("[Rr]aises ", text), function
 
 
 @pytest.mark.skipif(not shutil.which("docker-compose"), reason="needs docker-compose")

@@ -213,7 +213,7 @@ def test_quotes_are_no_part_of_a_password(seed, monkeypatch, tmp_path, quoted):
 
 
 @pytest.mark.parametrize("port", ["abc", "0", "65536", "-1", "3306.0"])
-def test_a_port_that_is_none(seed, monkeypatch, tmp_path, port):
+def test_a_port_out_of_range_or_no_number(seed, monkeypatch, tmp_path, port):
     error = f"port '{port}' is not a number from 1 to 65535: check MYSQL_PORT and ~/.my.cnf"
     monkeypatch.setenv("MYSQL_PORT", port)
     with pytest.raises(ValueError, match=re.escape(error)):

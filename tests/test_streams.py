@@ -33,12 +33,8 @@ MANY = 300_000
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory):
+def large(private_server, tmp_path_factory):
     """A server with tables of 10,000 and of MANY users, in turn; far more than a socket buffers."""
-    import conftest
-
-    if conftest.session.server is None:
-        pytest.skip("needs a server of its own")
     folder = tmp_path_factory.mktemp("large")
     files = {}
     for rows in (10_000, MANY):

@@ -46,14 +46,22 @@ BATCH_SIZE = 1000
 PAGE_SIZE = 100
 SAMPLE_PAGES = 20  # of those by OFFSET, evenly spaced
 SAMPLE_ROWS = 20_000  # of those inserted one by one
-CSV_FILE = "MEASURED_CSV_FILE"  # the environment variable that tells the processes where it is
+IMPORT_ROWS = 100_000  # for the time of an import against its batch size
+BATCH_SIZES = [1, 10, 100, 1000, 10_000]
+DEPTHS = [0, 0.25, 0.5, 0.9]  # shares of the users before a page
+PAGE_ROUNDS = 7  # the first of them may find nothing in the server's memory
+CHART_SHARES = [0.2, 0.4, 0.6, 0.8, 1.0]  # of the users, for memory against users
+FOLDER = "MEASURED_FOLDER"  # the environment variable that tells the processes where the files are
+
+
+def csv_file(rows: int) -> Path:
+    """Return the path of the file with so many users."""
+    return Path(os.environ[FOLDER], f"{rows}.csv")
 
 
 def fetch_all(query: str, **kind: Any) -> list:
     """Return a whole result at once, as the usual version of this exercise does."""
-    with mysql.connector.connect(
-        **seed.connection_settings(), database=seed.DATABASE
-    ) as connection:
+    with seed.connect_to_prodev() as connection:
         cursor = connection.cursor(**kind)
         cursor.execute(query)
         return cursor.fetchall()
@@ -62,19 +70,14 @@ def fetch_all(query: str, **kind: Any) -> list:
 @contextmanager
 def dictionary_cursor() -> Iterator[Any]:
     """Give the driver's own unbuffered dictionary cursor, all users before it."""
-    with mysql.connector.connect(
-        **seed.connection_settings(), database=seed.DATABASE
-    ) as connection:
+    with seed.connect_to_prodev() as connection:
         cursor = connection.cursor(dictionary=True)
-        cursor.execute(ALL_USERS)
+        cursor.execute(seed.SELECT_USERS)
         yield cursor
 
 
-ALL_USERS = "SELECT user_id, name, email, age FROM user_data"
-
-
 def load_fetchall(rows: int) -> None:
-    users = fetch_all(ALL_USERS, dictionary=True)
+    users = fetch_all(seed.SELECT_USERS, dictionary=True)
     assert sum(1 for _ in users) == rows
 
 
@@ -98,12 +101,12 @@ def batches_fetchmany(rows: int) -> None:
     assert users == rows
 
 
-def batches_generator(rows: int) -> None:
-    assert sum(len(batch) for batch in batches.stream_users_in_batches(BATCH_SIZE)) == rows
+def batches_generator(rows: int, batch_size: int = BATCH_SIZE) -> None:
+    assert sum(len(batch) for batch in batches.stream_users_in_batches(batch_size)) == rows
 
 
 def filter_fetchall(rows: int) -> None:
-    users = fetch_all(ALL_USERS, dictionary=True)
+    users = fetch_all(seed.SELECT_USERS, dictionary=True)
     over_25 = [user for user in users if user["age"] > 25]
     assert 0 < len(over_25) < rows
 
@@ -125,7 +128,7 @@ def average_generator(rows: int) -> None:
 
 
 def pages_fetchall(rows: int) -> None:
-    users = fetch_all(ALL_USERS + " ORDER BY user_id", dictionary=True)
+    users = fetch_all(seed.SELECT_USERS + " ORDER BY user_id", dictionary=True)
     assert sum(len(users[at : at + PAGE_SIZE]) for at in range(0, rows, PAGE_SIZE)) == rows
 
 
@@ -133,7 +136,7 @@ def pages_offset(rows: int) -> float:
     """Measure a sample of pages; return the factor from them to all pages."""
     offsets = range(0, rows, max(PAGE_SIZE, rows // SAMPLE_PAGES))
     for offset in offsets:
-        fetch_all(f"{ALL_USERS} LIMIT {PAGE_SIZE} OFFSET {offset}", dictionary=True)
+        fetch_all(f"{seed.SELECT_USERS} LIMIT {PAGE_SIZE} OFFSET {offset}", dictionary=True)
     return rows / PAGE_SIZE / len(offsets)
 
 
@@ -142,7 +145,12 @@ def pages_generator(rows: int) -> None:
 
 
 def stop_fetchall(rows: int) -> None:
-    assert len(fetch_all(ALL_USERS, dictionary=True)[:6]) == 6
+    assert len(fetch_all(seed.SELECT_USERS, dictionary=True)[:6]) == 6
+
+
+def stop_close(rows: int) -> None:
+    with dictionary_cursor() as cursor:  # which closes the connection, and nothing else
+        assert all(cursor.fetchone() for _ in range(6))
 
 
 def stop_generator(rows: int) -> None:
@@ -162,7 +170,7 @@ def empty_table(**settings: Any) -> mysql.connector.MySQLConnection:
 def seed_row_by_row(rows: int) -> float:
     """Insert a sample, one statement and one commit a row; return the factor to all rows."""
     connection = empty_table()
-    with open(os.environ[CSV_FILE], encoding="utf-8", newline="") as file:
+    with open(csv_file(rows), encoding="utf-8", newline="") as file:
         users = list(islice(csv.reader(file), 1, 1 + SAMPLE_ROWS))
     with connection, connection.cursor() as cursor:
         for user in users:
@@ -177,14 +185,15 @@ def seed_load_data(rows: int) -> None:
             "LOAD DATA LOCAL INFILE %s INTO TABLE user_data CHARACTER SET utf8mb4 "
             "FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '\"' "
             "LINES TERMINATED BY '\\n' IGNORE 1 LINES",
-            (os.environ[CSV_FILE],),
+            (str(csv_file(rows)),),
         )
         assert cursor.rowcount == rows
 
 
-def seed_generator(rows: int) -> None:
+def seed_generator(rows: int, batch_size: int = BATCH_SIZE) -> None:
+    seed.BATCH_SIZE = batch_size
     with empty_table() as connection:
-        assert seed.insert_data(connection, os.environ[CSV_FILE]) == (rows, 0)
+        assert seed.insert_data(connection, csv_file(rows)) == (rows, 0)
 
 
 Work = Callable[[int], Any]
@@ -210,13 +219,11 @@ COMPARISONS = [
     Comparison("pages of 100", "`fetchall()`, cut", pages_fetchall, pages_generator),
     Comparison("pages of 100", "`OFFSET`", pages_offset, pages_generator),
     Comparison("stop after 6 users", "`fetchall()`", stop_fetchall, stop_generator),
+    Comparison("stop after 6 users", "`close()` alone", stop_close, stop_generator),
     # Last, as they leave another table behind.
     Comparison("seed", "one `INSERT` a row", seed_row_by_row, seed_generator),
     Comparison("seed", "`LOAD DATA LOCAL INFILE`", seed_load_data, seed_generator),
 ]
-
-BATCH_SIZES = [1, 10, 100, 1000, 10_000, 100_000]
-CHART_SHARES = [0.1, 0.25, 0.5, 0.75, 1.0]  # of the rows, for memory against rows
 
 HEADER = [
     *("task", "traditional way", "its time", "its memory", "generator's time", "its memory"),
@@ -254,16 +261,17 @@ def table_row(comparison: Comparison, rows: int) -> list[str]:
     """Measure one comparison and return its cells."""
     ways = (comparison.traditional, comparison.generator)
     times: list[list[float]] = [[], []]
+    mark = ""
     for round_ in range(1, ROUNDS + 1):
         for work, taken in zip(ways, times):
             seconds, extrapolated = measure_time(work, rows)
             taken.append(seconds)
-            about = " (extrapolated from a sample)" if extrapolated else ""
-            say(f"{comparison.task}: {work.__name__} {round_}/{ROUNDS}: {seconds:.3f} s{about}")
+            if extrapolated:
+                mark = " *"  # only a traditional way can take that long
+            say(f"{comparison.task}: {work.__name__} {round_}/{ROUNDS}: {seconds:.3f} s")
     slow, fast = map(statistics.median, times)
     large, small = (in_a_process_of_its_own(added_memory, work, rows) for work in ways)
     say(f"{comparison.task}: memory {large:.2f} and {small:.2f} MiB")
-    mark = " *" if comparison.traditional in (pages_offset, seed_row_by_row) else ""
     return [
         comparison.task,
         comparison.way,
@@ -276,28 +284,49 @@ def table_row(comparison: Comparison, rows: int) -> list[str]:
     ]
 
 
-def read_batches(rows: int, batch_size: int) -> None:
-    users = sum(len(batch) for batch in batches.stream_users_in_batches(batch_size))
-    assert users == rows
-
-
-def batch_sizes(rows: int) -> list[list[str]]:
-    """Measure time and memory against the batch size; return a header and rows."""
+def by_batch_size(work: Callable[[int, int], None], rows: int) -> list[list[str]]:
+    """Measure the work with each batch size; return time and memory for each."""
     times: dict[int, list[float]] = {size: [] for size in BATCH_SIZES}
     for _ in range(ROUNDS):
         for size, taken in times.items():
-            taken.append(measure_time(partial(read_batches, batch_size=size), rows)[0])
-    table = [["batch size", "time", "memory"], ["---:"] * 3]
+            taken.append(measure_time(partial(work, batch_size=size), rows)[0])
+    cells = []
     for size, taken in times.items():
-        work = partial(read_batches, batch_size=size)
-        memory = in_a_process_of_its_own(added_memory, work, rows)
-        table.append([f"{size:,}", f"{statistics.median(taken):.2f} s", f"{memory:,.2f} MiB"])
-        say(f"batches of {size:,}: {table[-1][1]}, {table[-1][2]}")
+        memory = in_a_process_of_its_own(added_memory, partial(work, batch_size=size), rows)
+        cells.append([f"{statistics.median(taken):.2f} s", f"{memory:,.2f} MiB"])
+        say(f"{work.__name__} of {size:,}: {', '.join(cells[-1])}")
+    return cells
+
+
+def by_depth(rows: int) -> list[list[str]]:
+    """Measure one page at several depths, by OFFSET and by key; return the rows of a table."""
+    table = []
+    for depth in (int(rows * share) for share in DEPTHS):
+        last_user_id = pages.paginate_users(1, depth - 1)[0]["user_id"] if depth else None
+        by_key = (
+            "WHERE %s IS NULL OR user_id > %s ORDER BY user_id LIMIT %s",
+            (last_user_id, last_user_id, PAGE_SIZE),
+        )
+        by_offset = ("ORDER BY user_id LIMIT %s OFFSET %s", (PAGE_SIZE, depth))
+        times, results = [], []
+        with seed.open_stream(seed.UserCursor) as cursor:
+            # Not in turns: an OFFSET fills the server's memory with the rows that it skips.
+            for clause, values in (by_key, by_offset):
+                taken = []
+                for _ in range(PAGE_ROUNDS):
+                    start = time.perf_counter()
+                    cursor.execute(f"{seed.SELECT_USERS} {clause}", values)
+                    results.append(cursor.fetchall())
+                    taken.append(time.perf_counter() - start)
+                times.append(f"{statistics.median(taken) * 1000:,.1f} ms")
+        assert all(result == results[0] for result in results)
+        table.append([f"{depth:,}", *times])
+        say(f"a page after {depth:,} users: {table[-1]}")
     return table
 
 
 def first_rows_fetchall(rows: int) -> None:
-    assert len(fetch_all(f"{ALL_USERS} LIMIT {rows}", dictionary=True)) == rows
+    assert len(fetch_all(f"{seed.SELECT_USERS} LIMIT {rows}", dictionary=True)) == rows
 
 
 def first_rows_generator(rows: int) -> None:
@@ -305,28 +334,32 @@ def first_rows_generator(rows: int) -> None:
 
 
 def memory_chart(rows: int) -> str:
-    """Measure peak memory against rows; return a Mermaid chart."""
+    """Measure peak memory against users; return a Mermaid chart."""
     counts = [int(rows * share) for share in CHART_SHARES]
     lines = [
-        [f"{in_a_process_of_its_own(added_memory, work, count):.1f}" for count in counts]
+        [in_a_process_of_its_own(added_memory, work, count) for count in counts]
         for work in (first_rows_fetchall, first_rows_generator)
     ]
-    say(f"memory against rows: {lines}")
+    say(f"memory against users: {lines}")
     return "\n".join(
         [
             "```mermaid",
+            # Red, then blue: the first of the default colours can hardly be seen.
+            '%%{init: {"themeVariables": {"xyChart": {"plotColorPalette": "#d62728, #1f77b4"}}}}%%',
             "xychart-beta",
-            '    title "Memory added by reading users: fetchall (rising) and the generator (flat)"',
-            f'    x-axis "users" [{", ".join(f"{count}" for count in counts)}]',
-            f'    y-axis "MiB" 0 --> {max(float(value) for value in lines[0]) * 1.1:.0f}',
-            *(f"    line [{', '.join(line)}]" for line in lines),
+            '    title "Memory added by reading users"',
+            "    x-axis users [{}]".format(", ".join(f'"{count:,}"' for count in counts)),
+            f"    y-axis MiB 0 --> {max(lines[0]) * 1.1:.0f}",
+            *("    line [{}]".format(", ".join(f"{mib:.1f}" for mib in line)) for line in lines),
             "```",
         ]
     )
 
 
-def markdown(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def markdown_table(header: list[str], rows: list[list[str]], text_columns: int = 0) -> str:
+    """Return a table; its columns after the text columns are figures, set to the right."""
+    line = ["---"] * text_columns + ["---:"] * (len(header) - text_columns)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, line, *rows])
 
 
 def main() -> None:
@@ -336,35 +369,45 @@ def main() -> None:
     )
     parser.add_argument("rows", metavar="ROWS", nargs="?", type=int, default=1_000_000)
     rows = parser.parse_args().rows
+    import_rows = min(rows, IMPORT_ROWS)
     with tempfile.TemporaryDirectory() as folder:
-        say(f"making {rows:,} users")
-        file = Path(folder, "users.csv")
-        with open(file, "w", encoding="utf-8", newline="") as text:
-            write_csv(text, rows)
+        os.environ.update(HOME=folder, **{FOLDER: folder})
+        for count in {rows, import_rows}:
+            say(f"making {count:,} users")
+            with open(csv_file(count), "w", encoding="utf-8", newline="") as file:
+                write_csv(file, count)
         with PrivateServer(Path(folder, "server"), free_port()) as server:
-            os.environ.update(server.environment(), HOME=folder, **{CSV_FILE: str(file)})
+            os.environ.update(server.environment())
             with seed.connect_db() as connection:
                 seed.create_database(connection)
                 (version,) = connection.info_query("SELECT VERSION()")
             say(f"seeding {version}")
             seed_generator(rows)
             chart = memory_chart(rows)
-            sizes = batch_sizes(rows)
+            pages_table = by_depth(rows)
+            reading = by_batch_size(batches_generator, rows)
             table = [table_row(comparison, rows) for comparison in COMPARISONS]
+            importing = by_batch_size(seed_generator, import_rows)
+    batch_header = [
+        *("batch size", f"{rows:,} users read in", "memory"),
+        *(f"{import_rows:,} users imported in", "memory"),
+    ]
+    batch_table = [[f"{size:,}", *a, *b] for size, a, b in zip(BATCH_SIZES, reading, importing)]
     extension = "with its C extension" if mysql.connector.HAVE_CEXT else "without C extension"
-    print(
+    about = (
         f"{rows:,} users, server {version}, mysql-connector-python {mysql.connector.__version__} "
         f"{extension}, Python {platform.python_version()}, {os.cpu_count()} cores, "
-        f"{datetime.date.today()}\n"
+        f"{datetime.date.today()}"
     )
-    print(markdown(HEADER))
-    print(markdown(["---"] * 2 + ["---:"] * (len(HEADER) - 2)))
-    for cells in table:
-        print(markdown(cells))
-    print("\n\\* extrapolated from a sample\n")
-    for cells in sizes:
-        print(markdown(cells))
-    print(f"\n{chart}")
+    parts = [
+        about,
+        markdown_table(HEADER, table, text_columns=2),
+        "\\* extrapolated from a sample",
+        chart,
+        markdown_table(batch_header, batch_table),
+        markdown_table(["users before the page", "`user_id > ...`", "`OFFSET`"], pages_table),
+    ]
+    print("\n\n".join(parts))
 
 
 if __name__ == "__main__":

@@ -1,40 +1,35 @@
-"""README.md is true: its blocks run as they stand, and its table is what the benchmark prints.
+"""README.md is true: what it shows is what is printed.
 
-Two blocks are run by .ci/run instead: the package installation, which needs root, and the whole
-suite, which cannot run itself. The Docker block is marked in the page; test_project.py checks its
-file.
+Its blocks run as they stand, its errors are made, and its figures have the form that the benchmark
+gives them. Two blocks are run by .ci/run instead: the package installation, which needs root, and
+the whole suite, which cannot run itself. The Docker block is marked in the page; test_project.py
+checks its file.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from benchmark import COMPARISONS, HEADER, markdown
+from benchmark import BATCH_SIZES, DEPTHS
+from test_integration import SCRIPTS
 
-from made_users import write_csv
-from mysql_server import PROJECT, PrivateServer, free_port
+from mysql_server import PROJECT, PrivateServer, ServerError, check_port_is_free, free_port
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(.*)\n((?:.*\n)*?)^```$", README, re.MULTILINE)
-
-
-def blocks(kind: str) -> list[str]:
-    return [text for info, text in BLOCKS if info == kind]
+THE_SUITE = "python3 -m pytest\n"
 
 
 @pytest.fixture(scope="module")
-def outputs(tmp_path_factory) -> list[str]:
-    """What everything in the page has printed, run from the top in a fresh copy of the project."""
-    import conftest
-
-    if conftest.session.server is None:
-        pytest.skip("needs a server of its own")
+def printed(private_server, tmp_path_factory) -> dict[int, str]:
+    """What each block printed, by its place: run from the top in a fresh copy of the project."""
     home = tmp_path_factory.mktemp("home")
     folder = home / "project"
     ignored = shutil.ignore_patterns(".git", ".venv", ".mysql", ".*_cache", "__pycache__")
@@ -42,82 +37,126 @@ def outputs(tmp_path_factory) -> list[str]:
     # In place of the real one: .ci/run runs that.
     Path(home, "apt-get").write_text("#!/bin/sh\n")
     Path(home, "apt-get").chmod(0o755)
-    path = os.pathsep.join([str(home), os.path.dirname(sys.executable), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "HOME": str(home), "PYTHONIOENCODING": "utf-8"}
-    for name in ("HOST", "USER", "PASSWORD"):
-        del environment[f"MYSQL_{name}"]
-    environment["MYSQL_PORT"] = str(free_port())
-    printed = []
+    path = [str(home), os.path.dirname(sys.executable), os.environ["PATH"]]
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("MYSQL_")},
+        "HOME": str(home),
+        "PYTHONIOENCODING": "utf-8",
+        "MYSQL_PORT": str(free_port()),
+    }
+    server = PrivateServer(folder / ".mysql", int(environment["MYSQL_PORT"]))
 
-    def run(*command: str, status: int = 0) -> None:
+    def run(shell: str) -> str:
+        # What does not make the virtual environment itself is run in it.
+        activated = [] if "-m venv" in shell else [str(folder / ".venv/bin")]
         done = subprocess.run(
-            command,
+            ["bash", "-ec", shell],
             cwd=folder,
-            env=environment,
+            env={**environment, "PATH": os.pathsep.join([*activated, *path])},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
         )
-        assert done.returncode == status, done.stdout
-        printed.append(done.stdout)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
 
-    with open(folder / "users.csv", "w", encoding="utf-8", newline="") as file:
-        write_csv(file, 3000)
-        file.write("00000000-0000-0000-0000-000000000000,Ann,ann@example.com,old\n")
-    install, own_server, *others = blocks("bash")
+    printed = {}
     try:
-        run("bash", "-ec", "python3 tests/mysql_server.py start")
-        run(sys.executable, "0-stream_users.py", status=1)  # the error that the page shows
-        run("bash", "-ec", install)
-        run(sys.executable, "seed.py", "users.csv", status=1)
-        for text in others:
-            if text != "python3 -m pytest\n":
-                run("bash", "-ec", text)
-        for text in blocks("python"):
-            run(sys.executable, "-c", text)
+        for place, (info, text) in enumerate(BLOCKS):
+            if info == "bash" and text != THE_SUITE:
+                printed[place] = run(text)
+            elif info == "python":
+                printed[place] = run(f"python3 -c {shlex.quote(text)}")
+            elif info == "sql" and not text.startswith("CREATE TABLE"):
+                with server.connect() as connection:
+                    for statement in text.split(";\n")[:-1]:
+                        connection.cmd_query(statement)
     finally:
-        subprocess.run(
-            [sys.executable, "tests/mysql_server.py", "stop"], cwd=folder, env=environment
-        )
-    server = PrivateServer(home / "own", int(environment["MYSQL_PORT"]), "ann", "secret")
-    with server:
-        run("bash", "-ec", f". .venv/bin/activate; {own_server}")
+        server.stop()
     return printed
 
 
+def test_the_page_has_the_blocks_that_this_test_knows():
+    kinds = [info for info, _ in BLOCKS]
+    known = {"bash", "bash not-run-by-the-tests", "python", "sql", "text", "mermaid"}
+    assert set(kinds) == known
+    assert kinds.count("bash not-run-by-the-tests") == 1
+    assert [text for _, text in BLOCKS].count(THE_SUITE) == 1
+
+
 def normal(text: str) -> str:
-    """Return a text without what differs from server to server."""
+    """Return what a script printed without what differs from server to server."""
     text = re.sub(r"(localhost|127\.0\.0\.1):\d+", "SERVER", text)
     return re.sub(r"Server \S+ ", "Server VERSION ", text)
 
 
-def test_the_page_has_the_blocks_that_this_test_knows():
-    kinds = {info for info, _ in BLOCKS}
-    assert kinds == {"bash", "bash not-run-by-the-tests", "text", "python", "sql"}
-    assert len(blocks("bash not-run-by-the-tests")) == 1
-
-
-@pytest.mark.parametrize("text", blocks("text"))
-def test_what_the_page_shows_is_printed(outputs, text):
-    assert any(normal(text) in normal(output) for output in outputs)
+@pytest.mark.parametrize("place", [at for at, (info, _) in enumerate(BLOCKS) if info == "text"])
+def test_what_the_page_shows_is_printed_by_the_block_before(printed, place):
+    head, _, tail = normal(BLOCKS[place][1]).rpartition("...\n")  # which stands for more
+    output = normal(printed[place - 1])
+    assert output.startswith(head)
+    assert output.endswith(tail)
 
 
 def test_the_table_of_the_page_is_the_real_one(connection, query):
-    [text] = blocks("sql")
+    [text] = [text for info, text in BLOCKS if info == "sql" and text.startswith("CREATE TABLE")]
     created = query("SHOW CREATE TABLE user_data")[0][1]
     connection.cmd_query("DROP TABLE user_data")
     connection.cmd_query(text.replace(";", " DEFAULT CHARSET=utf8mb4"))
     assert query("SHOW CREATE TABLE user_data")[0][1] == created
 
 
-def test_the_benchmark_table_has_the_rows_and_columns_of_the_benchmark():
-    header, _, *rows = re.findall(
-        r"^\| .* \|$", README[README.index(markdown(HEADER)) :], re.MULTILINE
-    )
-    assert header == markdown(HEADER)
-    rows = [row.strip("| ").split(" | ") for row in rows[: len(COMPARISONS)]]
-    assert [(row[0], row[1]) for row in rows] == [(row.task, row.way) for row in COMPARISONS]
-    assert {len(row) for row in rows} == {len(HEADER)}
-    assert re.search(
-        r"^[\d,]+ users, server \S+, mysql-connector-python .*, \d{4}-\d\d-\d\d$", README, re.M
-    )
+def form(text: str) -> str:
+    """Return Markdown without its figures."""
+    text = re.sub(r"server \S+,", "server VERSION,", text)
+    text = re.sub(r"[-\d.,]*\d%?", "N", text)
+    return text.replace("| - |", "| N |")
+
+
+def test_the_figures_of_the_page_have_the_form_that_the_benchmark_prints(private_server, run):
+    done = run("tests/benchmark.py", 2000)
+    assert done.returncode == 0, done.stderr
+    for part in done.stdout.strip().split("\n\n"):
+        assert form(f"\n\n{part}\n\n") in form(README)
+    for first_cell in [*BATCH_SIZES, *(int(1_000_000 * share) for share in DEPTHS)]:
+        assert re.search(rf"^\| {first_cell:,} \| \d", README, re.MULTILINE)
+
+
+def test_the_errors_of_the_page_are_what_is_printed(no_database, private_server, run, tmp_path):
+    import seed
+
+    def each(scripts: list[str], *options: str, **variables: str) -> list[str]:
+        """Return the last line that each of the scripts prints when it fails."""
+        done = [run(*options, script, **variables) for script in scripts]
+        assert {script.returncode for script in done} == {1}
+        return [script.stderr.splitlines()[-1] for script in done]
+
+    everything = ["seed.py", *SCRIPTS]
+    no_server = {"MYSQL_HOST": "127.0.0.1", "MYSQL_PORT": str(free_port())}
+    bad_file = tmp_path / "users.csv"
+    bad_file.write_text("name,email,age\n" + "Ann,a@b,30\n" * 3000 + "Ann,a@b,old\n")
+    with private_server.connect() as connection:
+        connection.cmd_query("CREATE USER ann@localhost IDENTIFIED BY 'secret'")
+        no_privilege = each(everything, MYSQL_USER="ann", MYSQL_PASSWORD="secret")
+        connection.cmd_query("DROP USER ann@localhost")
+    with pytest.raises(ServerError) as port_taken:
+        check_port_is_free(private_server.port)
+    table = README[README.index("| what is wrong |") :].split("\n\n")[0].splitlines()[2:]
+    rows = dict(row.strip("| ").split(" | ")[:2] for row in table)
+    shows_the_extension = re.search('python3 -c "(.*?)"', rows["no C extension"])[1]
+    hide_the_extension = "import sys; sys.modules['_mysql_connector'] = None"
+    made = {
+        "the driver is not installed": each(everything, "-S"),  # no site-packages
+        "no server": each(everything, **no_server),
+        "wrong user or password": each(everything, MYSQL_PASSWORD="wrong"),
+        "no privilege": no_privilege,
+        "not seeded yet": each(SCRIPTS),
+        "a bad CSV file": [run("seed.py", bad_file).stderr],
+        "a connection lost": [seed.LOST],  # test_faults.py makes this one, on every script
+        "the port is taken": [str(port_taken.value)],
+        "no C extension": [run("-c", f"{hide_the_extension}; {shows_the_extension}").stdout],
+    }
+    assert list(rows) == list(made)
+    for mistake, lines in made.items():
+        for shown in re.search("`(.*?)`", rows[mistake])[1].split("..."):
+            assert all(normal(shown.strip()) in normal(line) for line in lines), mistake

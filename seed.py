@@ -520,7 +520,7 @@ def run(main: Callable[[], None]) -> None:
 
 
 def check_size(name: str, value: int, least: int = 1) -> None:
-    """Raise TypeError for a value that is no int (as a bool), ValueError for one too small."""
+    """Raise TypeError unless the value is an int (a bool is not), ValueError if it is too small."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if value < least:

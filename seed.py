@@ -67,7 +67,8 @@ SELECT_USERS = "SELECT user_id, name, email, age FROM user_data"  # in the order
 READ_AHEAD = 100
 # The longest time-out that MySQL and MariaDB take, in seconds: a year.
 LONGEST_TIMEOUT = 31536000
-# A name for the server itself that no other has: server_uuid on MySQL, server_uid on MariaDB.
+# A name for the server itself that no other has: server_uuid on MySQL, server_uid on MariaDB
+# (in LIKE, \_ is an underscore and % any text).
 SERVER_ID = r"SHOW VARIABLES LIKE 'server\_u%id'"
 
 
@@ -209,7 +210,7 @@ def check_header(header: list[str]) -> None:
         raise ValueError(f"the header names a column twice: {', '.join(header)}")
     missing = [column for column in COLUMNS[1:] if column not in header]
     if missing:
-        raise ValueError(f"the header lacks {', '.join(missing)}")
+        raise ValueError(f"the header lacks {', '.join(missing)}: it is {shown(','.join(header))}")
     unknown = [column for column in header if column not in COLUMNS]
     if unknown:
         raise ValueError(f"unknown column {', '.join(map(shown, unknown))}")
@@ -378,7 +379,7 @@ class StreamCursor(DriverCursor):
 
     def fetchone(self) -> Any:
         """Return the next row, None at the end; raise mysql.connector.Error if it is cut short."""
-        for row in self._ahead:
+        for row in self._ahead:  # the first that is left, if any
             return row
         self._ahead = iter(self._read(READ_AHEAD))
         return next(self._ahead, None)
@@ -437,7 +438,7 @@ def open_stream(cursor_class: type[StreamCursor]) -> Iterator[StreamCursor]:
         server = connection.info_query(SERVER_ID)
         yield connection.cursor(cursor_class=cursor_class)
     finally:
-        if connection.unread_result is True:  # a mock in its place has nothing to cancel
+        if connection.unread_result is True:  # in a unit test's mock it is truthy, not True
             cancel_query(connection, server)
         connection.close()
 
@@ -531,7 +532,10 @@ def size_argument(description: str, name: str, default: int, help: str) -> int:
     """Return a script's one optional argument, a whole number above 0, from the command line."""
 
     def size(text: str) -> int:
-        value = int(text)
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
         if value < 1:
             raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
         return value

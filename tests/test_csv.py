@@ -37,11 +37,13 @@ def reason(folder, content: str | bytes) -> str:
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        ("name,email", "the header lacks age"),
-        ("name", "the header lacks email, age"),
-        (GOOD, "the header lacks name, email, age"),
+        ("name,email", "the header lacks age: it is 'name,email'"),
+        ("name", "the header lacks email, age: it is 'name'"),
+        ("name;email;age", "the header lacks name, email, age: it is 'name;email;age'"),
+        ("name, email, age", "the header lacks email, age: it is 'name, email, age'"),
+        (GOOD, f"the header lacks name, email, age: it is '{GOOD[:40]}...'"),
         ("name,email,age,phone", "unknown column 'phone'"),
-        ("Name,email,age", "the header lacks name"),
+        ("Name,email,age", "the header lacks name: it is 'Name,email,age'"),
         ("name,email,age,,x", "unknown column '', 'x'"),
         ("name,email,age,name", "the header names a column twice: name, email, age, name"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -301,6 +302,7 @@ def test_wrong_sizes_on_the_command_line_are_usage_errors(run, script, value):
     done = run(script, "--", value)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"usage: {script} [-h]")
+    assert re.search(r"(is not a whole number|must be at least 1, not (0|-1))\n$", done.stderr)
     assert "Traceback" not in done.stderr
 
 

@@ -33,7 +33,7 @@ class CallableModule(types.ModuleType):
 
 
 module = sys.modules.get(__name__)
-if getattr(module, "__dict__", None) is globals():  # not so where a loader has not entered it
+if getattr(module, "__dict__", None) is globals():  # some loaders do not put it into sys.modules
     module.__class__ = CallableModule
 
 

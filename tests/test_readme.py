@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmark import BATCH_SIZES, DEPTHS
+from benchmark import BATCH_SIZES, COMPARISONS, DEPTHS
 from test_integration import SCRIPTS
 
 from mysql_server import PROJECT, PrivateServer, ServerError, check_port_is_free, free_port
@@ -118,6 +118,10 @@ def test_the_figures_of_the_page_have_the_form_that_the_benchmark_prints(private
     assert done.returncode == 0, done.stderr
     for part in done.stdout.strip().split("\n\n"):
         assert form(f"\n\n{part}\n\n") in form(README)
+    # The figures that form() took are compared where they are labels.
+    for row in COMPARISONS:
+        assert f"\n| {row.task} | {row.way} | " in README
+    assert re.search(r"^[\d,]+ users, server .*, \d{4}-\d\d-\d\d$", README, re.MULTILINE)
     for first_cell in [*BATCH_SIZES, *(int(1_000_000 * share) for share in DEPTHS)]:
         assert re.search(rf"^\| {first_cell:,} \| \d", README, re.MULTILINE)
 

@@ -82,12 +82,8 @@ class PrivateServer:
         accounts = self.folder / "accounts.sql"
         accounts.touch(mode=0o600)
         accounts.write_text(self._account_statements())
-        command = [program.path, "--no-defaults", *as_root(), f"--datadir={data}"]
-        command += [
-            f"--port={self.port}",
-            "--bind-address=127.0.0.1",
-            f"--pid-file={self.pid_file}",
-        ]
+        command = [program.path, "--no-defaults", *self._folders(data)]
+        command += [f"--port={self.port}", "--bind-address=127.0.0.1"]
         # A relative socket stands in the data folder: no path is too long for it.
         command += ["--socket=mysqld.sock", f"--init-file={accounts}", f"--log-error={self.log}"]
         command += [f"--pid-file={self.pid_file}", "--skip-log-bin"]
@@ -106,6 +102,14 @@ class PrivateServer:
         finally:
             accounts.unlink()  # it holds the password
 
+    def _folders(self, data: Path) -> list[str]:
+        """Return the options for the server's folders, and to run as root where root starts it."""
+        # In a tmpdir that they share, a MariaDB that starts deletes the others' temporary tables.
+        tmpdir = self.folder / "tmp"
+        tmpdir.mkdir(exist_ok=True)
+        as_root = ["--user=root"] if os.geteuid() == 0 else []
+        return [f"--datadir={data}", f"--tmpdir={tmpdir}", *as_root]
+
     def _initialise(self, program: Program, data: Path) -> None:
         # Under another name until it is whole, so that an interrupted start can be repeated.
         unfinished = data.with_suffix(".unfinished")
@@ -118,7 +122,7 @@ class PrivateServer:
         else:
             command = [program.path, "--no-defaults", "--initialize-insecure"]
             command += ["--secure-file-priv=NULL"]
-        command += [*as_root(), f"--datadir={unfinished}"]
+        command += self._folders(unfinished)
         with open(self.log, "ab") as log:
             status = subprocess.run(command, stdout=log, stderr=log).returncode
         if status:
@@ -217,11 +221,6 @@ class PrivateServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def as_root() -> list[str]:
-    """Return the option without which the servers refuse to run as root."""
-    return ["--user=root"] if os.geteuid() == 0 else []
 
 
 def free_port() -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,8 +18,10 @@ from pathlib import Path
 import mysql.connector
 import pytest
 
+from made_users import write_csv
 from mysql_server import INSTALL, PROJECT, PrivateServer, Program, ServerError, free_port
 
+MANY = 300_000  # users: far more than a socket buffers
 FILES = ["seed.py", "user_data.csv", *(path.name for path in PROJECT.glob("[0-9]-*.py"))]
 
 
@@ -71,6 +74,8 @@ class Session:
 
 
 session = None
+# Where the suite runs in the background, its shell has Ctrl-C ignored, and so would all it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionstart() -> None:
@@ -107,6 +112,43 @@ def own_server(tmp_path, private_server, monkeypatch):
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
         yield server
+
+
+@pytest.fixture(scope="session")
+def large(private_server, tmp_path_factory):
+    """A server with tables of 10,000 and of MANY users, in turn; far more than a socket buffers."""
+    folder = tmp_path_factory.mktemp("large")
+    files = {}
+    for rows in (10_000, MANY):
+        files[rows] = folder / f"{rows}.csv"
+        with open(files[rows], "w", encoding="utf-8", newline="") as file:
+            write_csv(file, rows)
+    with PrivateServer(folder / "server", free_port()) as server:
+        server.files = files
+        server.rows = 0
+        yield server
+
+
+@pytest.fixture
+def server_with(large, monkeypatch, capsys):
+    """A function that sees to it that the table has so many users, and returns the server."""
+    import seed
+
+    for name, value in large.environment().items():
+        monkeypatch.setenv(name, value)
+
+    def server_with(rows: int = MANY) -> PrivateServer:
+        if large.rows != rows:
+            with seed.connect_db() as connection:
+                seed.create_database(connection)
+            with seed.connect_to_prodev() as connection:
+                connection.cmd_query("DROP TABLE IF EXISTS user_data")
+                seed.create_table(connection)
+                seed.insert_data(connection, large.files[rows])
+            large.rows = rows
+        return large
+
+    return server_with
 
 
 @pytest.fixture
@@ -175,3 +217,14 @@ def run(project):
         )
 
     return run
+
+
+@pytest.fixture
+def option_file(tmp_path, monkeypatch):
+    """A function that writes the [client] group of ~/.my.cnf."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def option_file(*options: str) -> None:
+        (tmp_path / ".my.cnf").write_text("\n".join(["[client]", *options]), encoding="utf-8")
+
+    return option_file

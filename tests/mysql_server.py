@@ -62,6 +62,7 @@ class PrivateServer:
 
     def __init__(self, folder: Path, port: int, user: str = "root", password: str = "") -> None:
         self.folder = folder.resolve()
+        self.host = "127.0.0.1"
         self.port = port
         self.user = user
         self.password = password
@@ -71,7 +72,7 @@ class PrivateServer:
     def start(self, *options: str) -> None:
         """Start the server and return when it answers; raise ServerError if it does not."""
         program = Program.on_path()
-        check_port_is_free(self.port)
+        check_port_is_free(self.port, self.host)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Neither family can read the other's files, so each has a folder of its own.
         data = self.folder / program.family
@@ -83,7 +84,7 @@ class PrivateServer:
         accounts.touch(mode=0o600)
         accounts.write_text(self._account_statements())
         command = [program.path, "--no-defaults", *self._folders(data)]
-        command += [f"--port={self.port}", "--bind-address=127.0.0.1"]
+        command += [f"--port={self.port}", f"--bind-address={self.host}"]
         # A relative socket stands in the data folder: no path is too long for it.
         command += ["--socket=mysqld.sock", f"--init-file={accounts}", f"--log-error={self.log}"]
         command += [f"--pid-file={self.pid_file}", "--skip-log-bin"]
@@ -175,13 +176,13 @@ class PrivateServer:
         """Return a new connection to the server, as its own account unless told otherwise."""
         account = {"user": self.user, "password": self.password}
         return mysql.connector.connect(
-            host="127.0.0.1", port=self.port, autocommit=True, **{**account, **settings}
+            host=self.host, port=self.port, autocommit=True, **{**account, **settings}
         )
 
     def environment(self) -> dict[str, str]:
         """Return the MYSQL_* variables that lead seed.py to this server."""
         return {
-            "MYSQL_HOST": "127.0.0.1",
+            "MYSQL_HOST": self.host,
             "MYSQL_PORT": str(self.port),
             "MYSQL_USER": self.user,
             "MYSQL_PASSWORD": self.password,
@@ -230,15 +231,15 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def check_port_is_free(port: int) -> None:
+def check_port_is_free(port: int, host: str = "127.0.0.1") -> None:
     """Raise ServerError if something listens on the port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError as error:
             raise ServerError(
-                f"cannot listen on 127.0.0.1:{port} ({error.strerror}): stop what listens there, "
+                f"cannot listen on {host}:{port} ({error.strerror}): stop what listens there, "
                 f"or choose another port: export MYSQL_PORT={port + 1 if port < 65535 else 3307}"
             ) from error
 

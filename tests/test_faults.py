@@ -11,10 +11,11 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 import mysql.connector
 import pytest
-from test_streams import GENERATORS, connections_left, large, lazy_pagination, users  # noqa: F401
+from test_streams import GENERATORS, connections_left, lazy_pagination
 
 from made_users import made_users, write_csv
 from mysql_server import free_port
@@ -35,13 +36,19 @@ def seed_imported(private_server):
 # Streams
 
 
-def kill_connections(server) -> None:
-    """Kill every client connection of the server but the one that does it."""
+def processes(server) -> list[tuple]:
+    """Return the rows of SHOW PROCESSLIST for the clients' connections, but for its own."""
     with server.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SHOW PROCESSLIST")
-        for row in cursor.fetchall():
-            if row[1] == server.user and row[0] != connection.connection_id:
-                cursor.execute("KILL %s", (row[0],))
+        others = [row for row in cursor.fetchall() if row[0] != connection.connection_id]
+        return [row for row in others if row[1] not in ("system user", "event_scheduler")]
+
+
+def kill_connections(server) -> None:
+    """Kill every client connection of the server but the one that does it."""
+    for row in processes(server):
+        with server.connect() as connection, suppress(mysql.connector.Error):
+            connection.cmd_query(f"KILL {row[0]}")
 
 
 def shut_down(server) -> None:
@@ -58,8 +65,8 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", GENERATORS)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_stream_that_is_cut_raises(users, name, fault):  # noqa: F811
-    server = users()
+def test_a_stream_that_is_cut_raises(server_with, name, fault):
+    server = server_with()
     rows = GENERATORS[name]()
     next(rows)
     try:
@@ -75,8 +82,8 @@ def test_a_stream_that_is_cut_raises(users, name, fault):  # noqa: F811
 
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("fault", ["connection killed", "server killed"])
-def test_a_script_that_is_cut_ends_with_one_line(users, project, script, fault):  # noqa: F811
-    server = users()
+def test_a_script_that_is_cut_ends_with_one_line(server_with, project, script, fault):
+    server = server_with()
     process = subprocess.Popen(
         [sys.executable, script, *SCRIPTS[script]],
         cwd=project,
@@ -85,12 +92,8 @@ def test_a_script_that_is_cut_ends_with_one_line(users, project, script, fault):
         text=True,
     )
     # Stopped while its query runs; for the scripts that print, while nobody reads.
-    with server.connect() as connection, connection.cursor() as cursor:
-        while True:
-            cursor.execute("SHOW PROCESSLIST")
-            queries = [row[7] or "" for row in cursor.fetchall()]
-            if any("FROM user_data" in query for query in queries):
-                break
+    while not any("FROM user_data" in (row[7] or "") for row in processes(server)):
+        assert process.poll() is None
     process.send_signal(signal.SIGSTOP)
     try:
         FAULTS[fault](server)
@@ -108,8 +111,8 @@ def test_a_script_that_is_cut_ends_with_one_line(users, project, script, fault):
     assert "Average" not in output
 
 
-def test_a_hundred_abandoned_streams_leave_nothing(users):  # noqa: F811
-    server = users(10_000)
+def test_a_hundred_abandoned_streams_leave_nothing(server_with):
+    server = server_with(10_000)
     rng = random.Random(4)
     for _ in range(25):
         for generator in GENERATORS.values():
@@ -122,8 +125,8 @@ def test_a_hundred_abandoned_streams_leave_nothing(users):  # noqa: F811
     assert connections_left(server) == []
 
 
-def test_fifty_streams_at_once(users):  # noqa: F811
-    server = users(10_000)
+def test_fifty_streams_at_once(server_with):
+    server = server_with(10_000)
     counts = []
 
     def read(stop: bool) -> None:

@@ -1,6 +1,6 @@
 """What a stream costs the server and this process, and what it leaves behind: nothing.
 
-Everything is counted, by the server's own status counters; nothing is timed.
+Everything is counted, by the server's own log and counters; nothing is timed.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from itertools import islice
 
 import pytest
 from benchmark import added_memory, in_a_process_of_its_own
+from conftest import MANY
 
-from made_users import made_users, write_csv
-from mysql_server import PrivateServer, free_port
+from made_users import made_users
+from mysql_server import PrivateServer
 
 stream_users = importlib.import_module("0-stream_users").stream_users
 stream_users_in_batches = importlib.import_module("1-batch_processing").stream_users_in_batches
@@ -29,73 +30,41 @@ GENERATORS = {
     "lazy_pagination": lambda: lazy_pagination(50),
     "stream_user_ages": stream_user_ages,
 }
-MANY = 300_000
 
 
-@pytest.fixture(scope="module")
-def large(private_server, tmp_path_factory):
-    """A server with tables of 10,000 and of MANY users, in turn; far more than a socket buffers."""
-    folder = tmp_path_factory.mktemp("large")
-    files = {}
-    for rows in (10_000, MANY):
-        files[rows] = folder / f"{rows}.csv"
-        with open(files[rows], "w", encoding="utf-8", newline="") as file:
-            write_csv(file, rows)
-    with PrivateServer(folder / "server", free_port()) as server:
-        server.files = files
-        server.rows = 0
-        yield server
-
-
-@pytest.fixture
-def users(large, monkeypatch, capsys):
-    """A function that sees to it that the table has so many users, and returns the server."""
-    import seed
-
-    for name, value in large.environment().items():
-        monkeypatch.setenv(name, value)
-
-    def users(rows: int = MANY) -> PrivateServer:
-        if large.rows != rows:
-            with seed.connect_db() as connection:
-                seed.create_database(connection)
-            with seed.connect_to_prodev() as connection:
-                connection.cmd_query("DROP TABLE IF EXISTS user_data")
-                seed.create_table(connection)
-                seed.insert_data(connection, large.files[rows])
-            large.rows = rows
-        return large
-
-    return users
-
-
-def status(server: PrivateServer, *names: str) -> dict[str, int]:
-    """Return counters of the server; reading them costs it a connection and no SELECT."""
-    with server.connect() as connection, connection.cursor() as cursor:
-        cursor.execute("SHOW GLOBAL STATUS")
-        values = dict(cursor.fetchall())
-    return {name: int(values[name]) for name in names}
+def rows_read(server: PrivateServer) -> int:
+    """Return how many rows the server has read in the order of an index since it started."""
+    with server.connect() as connection:
+        return int(connection.info_query("SHOW GLOBAL STATUS LIKE 'Handler_read_next'")[1])
 
 
 class Counting:
-    """Count what happens on the server within the block."""
+    """Count what the server is asked for within the block."""
 
-    NAMES = ("Com_select", "Connections", "Com_kill", "Handler_read_next")
+    LOG = """SELECT command_type, CONVERT(argument USING utf8mb4) FROM mysql.general_log
+             WHERE thread_id <> CONNECTION_ID()"""
 
     def __init__(self, server: PrivateServer) -> None:
         self.server = server
 
     def __enter__(self) -> Counting:
-        self.before = status(self.server, *self.NAMES)
+        self.rows_read = -rows_read(self.server)
+        with self.server.connect() as connection:
+            connection.cmd_query("SET GLOBAL log_output = 'TABLE'")
+            connection.cmd_query("TRUNCATE mysql.general_log")
+            connection.cmd_query("SET GLOBAL general_log = 1")
         return self
 
     def __exit__(self, *_: object) -> None:
-        after = status(self.server, *self.NAMES)
-        difference = {name: after[name] - self.before[name] for name in self.NAMES}
-        self.selects = difference["Com_select"]
-        self.connections = difference["Connections"] - 1  # the one that reads the counters
-        self.kills = difference["Com_kill"]
-        self.rows_read = difference["Handler_read_next"]
+        with self.server.connect() as connection, connection.cursor() as cursor:
+            connection.cmd_query("SET GLOBAL general_log = 0")
+            cursor.execute(self.LOG)
+            log = cursor.fetchall()
+        queries = [text for command, text in log if command == "Query"]
+        self.connections = sum(command == "Connect" for command, _ in log)
+        self.selects = sum("FROM user_data" in text for text in queries)
+        self.kills = sum(text.startswith("KILL") for text in queries)
+        self.rows_read += rows_read(self.server)
 
 
 def connections_left(server: PrivateServer) -> list[tuple]:
@@ -116,16 +85,16 @@ def connections_left(server: PrivateServer) -> list[tuple]:
 
 
 @pytest.mark.parametrize("name", ["stream_users", "stream_users_in_batches", "stream_user_ages"])
-def test_a_whole_stream_is_one_select_on_one_connection(users, name):
-    server = users(10_000)
+def test_a_whole_stream_is_one_select_on_one_connection(server_with, name):
+    server = server_with(10_000)
     with Counting(server) as count:
         assert sum(1 for _ in GENERATORS[name]()) == (200 if "batches" in name else 10_000)
     assert (count.selects, count.connections, count.kills) == (1, 1, 0)
     assert connections_left(server) == []
 
 
-def test_pages_are_one_select_each_on_one_connection(users):
-    server = users(10_000)
+def test_pages_are_one_select_each_on_one_connection(server_with):
+    server = server_with(10_000)
     with Counting(server) as count:
         assert sum(1 for _ in lazy_pagination(100)) == 100
     # One more finds that there is nothing left.
@@ -135,8 +104,8 @@ def test_pages_are_one_select_each_on_one_connection(users):
     assert connections_left(server) == []
 
 
-def test_a_page_by_offset_is_one_select_on_one_connection(users):
-    server = users(10_000)
+def test_a_page_by_offset_is_one_select_on_one_connection(server_with):
+    server = server_with(10_000)
     with Counting(server) as count:
         assert len(paginate_users(100, 500)) == 100
     assert (count.selects, count.connections, count.kills) == (1, 1, 0)
@@ -177,8 +146,8 @@ def stop_by_garbage_collection(rows):
     "stop",
     [stop_by_close, stop_by_islice, stop_by_break, stop_by_exception, stop_by_garbage_collection],
 )
-def test_a_stop_reads_no_more_and_leaves_nothing(users, name, stop):
-    server = users()
+def test_a_stop_reads_no_more_and_leaves_nothing(server_with, name, stop):
+    server = server_with()
     with Counting(server) as count:
         stop(GENERATORS[name]())
         gc.collect()
@@ -187,16 +156,16 @@ def test_a_stop_reads_no_more_and_leaves_nothing(users, name, stop):
     assert connections_left(server) == []
 
 
-def test_pages_that_are_given_up_leave_nothing(users):
-    server = users()
+def test_pages_that_are_given_up_leave_nothing(server_with):
+    server = server_with()
     with Counting(server) as count:
         stop_by_close(lazy_pagination(50))
     assert (count.selects, count.connections, count.kills) == (1, 1, 0)
     assert connections_left(server) == []
 
 
-def test_a_stop_without_a_second_connection_still_closes(users, monkeypatch):
-    server = users()
+def test_a_stop_without_a_second_connection_still_closes(server_with, monkeypatch):
+    server = server_with()
     with server.connect() as connection, connection.cursor() as cursor:
         cursor.execute("CREATE USER IF NOT EXISTS single@localhost WITH MAX_USER_CONNECTIONS 1")
         cursor.execute("GRANT SELECT ON ALX_prodev.* TO single@localhost")
@@ -207,22 +176,10 @@ def test_a_stop_without_a_second_connection_still_closes(users, monkeypatch):
     assert connections_left(server) == []
 
 
-def test_no_query_is_killed_on_another_server(users, monkeypatch):
-    import seed
-
-    server = users()
-    # As behind a proxy that leads each connection to another server.
-    monkeypatch.setattr(seed, "SERVER_ID", "SELECT CONNECTION_ID()")
-    with Counting(server) as count:
-        stop_by_close(stream_users())
-    assert count.kills == 0
-    assert connections_left(server) == []
-
-
 @pytest.fixture
-def short_timeouts(users):
+def short_timeouts(server_with):
     """The server gives up on a client after a second, unless it is asked for more."""
-    server = users()
+    server = server_with()
     with server.connect() as connection:
         for name in ("net_write_timeout", "wait_timeout"):
             (old,) = connection.info_query(f"SELECT @@GLOBAL.{name}")
@@ -248,8 +205,8 @@ def test_a_pause_does_not_end_the_pages(short_timeouts):
     assert sum(len(page) for page in pages) == MANY // 2
 
 
-def test_pages_hold_no_transaction_open(users, query):
-    users(10_000)
+def test_pages_hold_no_transaction_open(server_with, query):
+    server_with(10_000)
     pages = lazy_pagination(100)
     next(pages)
     assert query("SELECT * FROM information_schema.innodb_trx") == []
@@ -319,10 +276,10 @@ def drain(rows: int, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_memory_does_not_grow_with_the_table(users, name):
+def test_memory_does_not_grow_with_the_table(server_with, name):
     added = {}
     for rows in (10_000, MANY):
-        users(rows)
+        server_with(rows)
         added[rows] = in_a_process_of_its_own(added_memory, partial(drain, name=name), rows)
     assert added[MANY] < added[10_000] + 1, added
 
@@ -335,10 +292,10 @@ def import_file(rows: int, file: str) -> None:
         assert seed.insert_data(connection, file) == (rows, 0)
 
 
-def test_memory_does_not_grow_with_the_file(users):
+def test_memory_does_not_grow_with_the_file(server_with):
     added = {}
     for rows in (10_000, MANY):
-        server = users(10_000)
+        server = server_with(10_000)
         server.rows = 0  # what it has will have changed
         work = partial(import_file, file=str(server.files[rows]))
         added[rows] = in_a_process_of_its_own(added_memory, work, rows)

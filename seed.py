@@ -14,6 +14,7 @@ import csv
 import os
 import random
 import re
+import signal
 import sys
 import time
 import uuid
@@ -25,7 +26,6 @@ from typing import Any, Callable, Iterator, NamedTuple, TextIO, Tuple
 import mysql.connector
 from mysql.connector import errorcode
 from mysql.connector.abstracts import MySQLConnectionAbstract
-from mysql.connector.optionfiles import read_option_files
 
 try:
     from mysql.connector.cursor_cext import CMySQLCursorRaw as DriverCursor
@@ -65,11 +65,23 @@ TRY_AGAIN = {
 SELECT_USERS = "SELECT user_id, name, email, age FROM user_data"  # in the order of UserCursor
 # Rows that a stream reads ahead: few enough to be small, enough to spread the cost of a call.
 READ_AHEAD = 100
-# The longest time-out that MySQL and MariaDB take, in seconds: a year.
-LONGEST_TIMEOUT = 31536000
-# A name for the server itself that no other has: server_uuid on MySQL, server_uid on MariaDB
-# (in LIKE, \_ is an underscore and % any text).
-SERVER_ID = r"SHOW VARIABLES LIKE 'server\_u%id'"
+# How long a stream waits for a reader who pauses, in seconds: a night, but not for ever, as the
+# server holds an open result for one that has vanished too.
+LONGEST_PAUSE = 24 * 60 * 60
+# Without these, the server gives up on a reader after 60 s within a result and 8 hours between two,
+# and may end every result at sql_select_limit, as if it were whole; this number means all rows.
+STREAM_SESSION = (
+    f"SET SESSION net_write_timeout = {LONGEST_PAUSE}, wait_timeout = {LONGEST_PAUSE}, "
+    "sql_select_limit = 18446744073709551615"
+)
+
+# What is taken from ~/.my.cnf: where the server is and how to reach it.
+OPTIONS = ["host", "port", "user", "password", "socket", "connect_timeout"]
+OPTIONS += ["ssl_mode", "ssl_ca", "ssl_cert", "ssl_key"]
+SSL_MODES = ["DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"]
+# An option up to its comment (a # in quotes begins none), and what stands for what behind a \.
+BEFORE_COMMENT = re.compile(r"""([^#'"]|(['"])(\\.|(?!\2)[^\\])*(\2|\\?$))*""")
+ESCAPES = dict(zip("ntrbs'\"\\", "\n\t\r\b '\"\\"))
 
 
 class ImportCount(NamedTuple):
@@ -82,43 +94,109 @@ class ImportCount(NamedTuple):
 # Settings and connections
 
 
+def read_option_file(path: str, including: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Yield name and value of each option in the [client] group of an option file.
+
+    Read as MySQL's own clients read it: with comments, quotes, escapes and the files it includes.
+    (The driver's read_option_files() leaves comments and escapes in the values.)
+    Raises OSError if a file cannot be read, and ValueError, with file and line, if it is broken.
+    Source: https://dev.mysql.com/doc/refman/8.4/en/option-files.html
+    """
+    if path in including:
+        raise ValueError(f"{path}: this option file includes itself")
+    group = None
+    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
+        for number, line in enumerate(map(str.strip, lines), 1):
+            include = re.match(r"!include(dir)?\s+(.*)", line)
+            if include:
+                folder, name = include.groups()
+                for file in sorted(Path(name).iterdir()) if folder else [Path(name)]:
+                    if not folder or file.suffix == ".cnf":
+                        yield from read_option_file(str(file), (*including, path))
+            elif line.startswith("["):
+                group, end, _ = line[1:].partition("]")
+                if not end:
+                    raise ValueError(f"{path}:{number}: a [group] without its ]")
+            elif line and line[0] not in "#;!":
+                if group is None:
+                    what = "an option, or a byte order mark,"
+                    raise ValueError(f"{path}:{number}: {what} before the first [group]")
+                name, _, value = BEFORE_COMMENT.match(line)[0].partition("=")
+                value = re.sub(r"^(['\"])(.*)\1$", r"\2", value.strip())
+                if group.rstrip().lower() == "client":
+                    value = re.sub(r"\\(.)", lambda match: ESCAPES.get(match[1], match[0]), value)
+                    yield name.strip().replace("-", "_"), value
+
+
 def connection_settings() -> dict[str, Any]:
-    """Return the arguments for mysql.connector.connect(): host, port, user, password and the rest.
+    """Return the arguments for connect(): host, port, user, password and the rest.
 
     The MYSQL_* variables come first (an empty one counts as not set), then the [client] group of
-    ~/.my.cnf, which may also hold TLS settings, then the defaults.
-    Raises ValueError if the port is not a number from 1 to 65535 or the option file cannot be read.
+    ~/.my.cnf, then the defaults.
+    Raises ValueError for a value that makes no sense, and what read_option_file() raises.
     """
-    settings: dict[str, Any] = {}
-    for name in ("host", "port", "user", "password"):
-        value = os.environ.get(f"MYSQL_{name.upper()}")
-        if value:
-            settings[name] = value
-    names_server = "host" in settings or "port" in settings
-    option_file = Path.home() / ".my.cnf"
-    if option_file.exists():
-        settings = read_option_files(
-            option_files=str(option_file), option_groups="client", **settings
+    settings: dict[str, Any] = {"host": "localhost", "port": 3306, "user": "root", "password": ""}
+    settings["connect_timeout"] = 10  # seconds: without one, a silent server hangs for ever
+    option_file = os.path.expanduser("~/.my.cnf")
+    if os.path.exists(option_file):
+        options = read_option_file(option_file)
+        settings.update((name, value) for name, value in options if name in OPTIONS)
+    variables = {name: os.environ.get(f"MYSQL_{name.upper()}") for name in OPTIONS[:4]}
+    settings.update((name, value) for name, value in variables.items() if value)
+    socket = settings.pop("socket", None)
+    if socket and not variables["host"] and not variables["port"]:
+        settings["unix_socket"] = socket  # not if another server is named
+    for name, least, most in (("port", 1, 65535), ("connect_timeout", 0, LONGEST_PAUSE)):
+        value = str(settings[name])
+        if not value.isdecimal() or not least <= int(value) <= most:
+            raise ValueError(
+                f"{name} {value!r} is not a number from {least} to {most}: "
+                "check MYSQL_PORT and ~/.my.cnf"
+            )
+        settings[name] = int(value) or None  # a time-out of 0 is none
+    settings.setdefault("ssl_mode", "VERIFY_CA" if "ssl_ca" in settings else "PREFERRED")
+    if settings["ssl_mode"].upper() not in SSL_MODES:
+        raise ValueError(f"~/.my.cnf: ssl-mode is none of {', '.join(SSL_MODES)}")
+    return settings
+
+
+def connect(ssl_mode: str, **settings: Any) -> MySQLConnectionAbstract:
+    """Return a new connection; ssl_mode is that of MySQL's clients, the rest is the driver's.
+
+    Raises mysql.connector.Error, with CR_SERVER_HANDSHAKE_ERR for a server that does not answer,
+    and ValueError for settings that do not fit together.
+    """
+    server = settings.get("unix_socket") or f"{settings['host']}:{settings['port']}"
+    security = SSL_MODES.index(ssl_mode.upper())
+    try:
+        connection = mysql.connector.connect(
+            ssl_disabled=security == 0,
+            ssl_verify_cert=security >= 3,
+            ssl_verify_identity=security >= 4,
+            autocommit=True,
+            allow_local_infile=False,  # no server may ask this client for a file
+            **settings,
         )
-        if not os.environ.get("MYSQL_PASSWORD"):
-            # Quotes are not part of a value; the driver takes them off all the others.
-            settings["password"] = re.sub(r"^(['\"])(.*)\1$", r"\2", settings.get("password", ""))
-    if names_server:
-        settings.pop("unix_socket", None)  # the socket of another server than the one named
-    settings = {"host": "localhost", "port": 3306, "user": "root", "password": "", **settings}
-    port = str(settings["port"])
-    if not port.isdecimal() or not 1 <= int(port) <= 65535:
-        raise ValueError(
-            f"port {port!r} is not a number from 1 to 65535: check MYSQL_PORT and ~/.my.cnf"
+    except AttributeError as error:
+        raise ValueError(f"~/.my.cnf: {error}") from None
+    except mysql.connector.Error as error:
+        # The driver says "lost" of a connection that never came up, and 3024 of a time-out; without
+        # its C extension it says "lost" of a wrong certificate too.
+        if error.errno not in (*HINTS[LOST], errorcode.ER_QUERY_TIMEOUT):
+            raise
+        if "CERTIFICATE_VERIFY_FAILED" in str(error.msg):
+            number, message = errorcode.CR_SSL_CONNECTION_ERROR, error.msg
+        else:
+            number, message = errorcode.CR_SERVER_HANDSHAKE_ERR, f"{server} does not answer"
+        raise mysql.connector.OperationalError(message, number) from error
+    # With the C extension, even a certificate to be verified is none to be asked for.
+    encrypted = "SHOW STATUS LIKE 'Ssl_cipher'"
+    if security >= 2 and "unix_socket" not in settings and not connection.info_query(encrypted)[1]:
+        connection.close()
+        raise mysql.connector.InterfaceError(
+            f"{server} has no TLS", errorcode.CR_SSL_CONNECTION_ERROR
         )
-    return {
-        # A CA that is named is checked; the driver alone would only encrypt.
-        "ssl_verify_cert": "ssl_ca" in settings,
-        **settings,
-        "port": int(port),
-        "autocommit": True,
-        "allow_local_infile": False,  # no server may ask this client for a file
-    }
+    return connection
 
 
 def connect_db() -> MySQLConnectionAbstract:
@@ -126,10 +204,11 @@ def connect_db() -> MySQLConnectionAbstract:
 
     The connection commits each statement by itself, so that reading leaves no transaction open.
     The caller closes it. Costs a TCP connection, TLS and a login.
-    Raises mysql.connector.Error if the server cannot be reached or refuses the login, and
-    ValueError for settings that make no sense.
+    Raises mysql.connector.Error if the server cannot be reached, does not answer in 10 seconds (or
+    connect-timeout of ~/.my.cnf) or refuses the login, and ValueError or OSError for settings that
+    make no sense or cannot be read.
     """
-    return mysql.connector.connect(**connection_settings())
+    return connect(**connection_settings())
 
 
 def connect_to_prodev() -> MySQLConnectionAbstract:
@@ -137,7 +216,7 @@ def connect_to_prodev() -> MySQLConnectionAbstract:
 
     Costs and raises what connect_db() does, and mysql.connector.Error if there is no such database.
     """
-    return mysql.connector.connect(**{**connection_settings(), "database": DATABASE})
+    return connect(**connection_settings(), database=DATABASE)
 
 
 # Schema
@@ -305,15 +384,16 @@ def insert_data(
     Raises mysql.connector.Error from the server, OSError if the file cannot be read, and what
     read_users() raises; then nothing was inserted.
     """
-    for attempt in range(1, ATTEMPTS):
+    attempt = 1
+    while True:
         try:
             return insert_data_once(connection, csv_file, progress)
         except mysql.connector.Error as error:
-            if error.errno not in TRY_AGAIN:
+            if error.errno not in TRY_AGAIN or attempt == ATTEMPTS:
                 raise
         # Longer each time, and not the same for two that wait for each other.
         time.sleep(random.uniform(0, 0.1 * 2**attempt))
-    return insert_data_once(connection, csv_file, progress)
+        attempt += 1
 
 
 def insert_data_once(
@@ -330,7 +410,8 @@ def insert_data_once(
         cursor.execute("START TRANSACTION")
         try:
             while batch := list(islice(users, BATCH_SIZE)):
-                cursor.executemany(INSERT_USER, batch)
+                # The age as text: the driver's C extension crashes on an int that a signal meets.
+                cursor.executemany(INSERT_USER, [(*user[:3], str(user[3])) for user in batch])
                 rows_read += len(batch)
                 inserted += cursor.rowcount  # a duplicate counts as 0
                 if progress:
@@ -350,16 +431,20 @@ def insert_data_once(
 class StreamCursor(DriverCursor):
     """An unbuffered cursor: the rows wait at the server until they are fetched.
 
-    It holds a block of at most READ_AHEAD rows beside those that it returns. The driver's own
-    fetchone() makes several Python calls a row and its conversion a loop over the columns;
-    here the driver is called once a block for the bytes as they came (get_rows(raw=True)), and a
-    subclass converts them in one comprehension, about three times as fast (tests/benchmark.py).
+    It holds a block of READ_AHEAD rows beside those that it returns, whatever the result's size. So
+    it cannot say how many rows there are (rowcount), go back, or share its connection with another
+    query before the last row is fetched.
+    The driver's own fetchone() makes several Python calls a row and its conversion a loop over the
+    columns; here the driver is called once a block, for the bytes as they came, and a subclass
+    converts them in one comprehension, about three times as fast (tests/benchmark.py).
     """
+
+    columns: tuple[str, ...]  # of the query that a subclass is for
 
     def __init__(self, connection: MySQLConnectionAbstract, *timeouts: Any) -> None:
         super().__init__(connection, *timeouts)
         self._source = connection
-        self._ahead: Iterator[Any] = iter(())
+        self._rows: Iterator[Any] = iter(())
 
     @staticmethod
     def convert(rows: list[tuple[bytes, ...]]) -> list[Any]:
@@ -368,37 +453,56 @@ class StreamCursor(DriverCursor):
 
     def execute(self, *args: Any, **kwargs: Any) -> None:
         """Send a query; what was left of the one before must have been fetched."""
-        self._ahead = iter(())
         super().execute(*args, **kwargs)
+        self._rows = self._fetch()
 
-    def _read(self, count: int | None) -> list[Any]:
-        """Return the next count rows, all that are left for None, fewer only at the end."""
-        if not self._source.unread_result:
-            return []
-        return self.convert(self._source.get_rows(count, raw=True)[0])
+    def _fetch(self) -> Iterator[Any]:
+        """Yield the rows of the result, reading it block by block."""
+        while self._source.unread_result:
+            rows = self._source.get_rows(READ_AHEAD, raw=True)[0]
+            try:
+                converted = self.convert(rows)
+            except (AttributeError, TypeError, ValueError):
+                check_rows(self.columns, rows)
+                raise
+            yield from converted
 
     def fetchone(self) -> Any:
-        """Return the next row, None at the end; raise mysql.connector.Error if it is cut short."""
-        for row in self._ahead:  # the first that is left, if any
-            return row
-        self._ahead = iter(self._read(READ_AHEAD))
-        return next(self._ahead, None)
+        """Return the next row, None at the end.
+
+        Raises mysql.connector.Error if the result is cut short, and ValueError for a row that is
+        no user.
+        """
+        return next(self._rows, None)
 
     def fetchmany(self, size: int = 1) -> list[Any]:
         """Return the next size rows, fewer only at the end; errors as for fetchone()."""
-        rows = list(islice(self._ahead, size))
-        while len(rows) < size and (block := self._read(READ_AHEAD)):
-            self._ahead = iter(block)
-            rows += islice(self._ahead, size - len(rows))
-        return rows
+        return list(islice(self._rows, size))
 
     def fetchall(self) -> list[Any]:
         """Return all rows that are left; errors as for fetchone()."""
-        return [*self._ahead, *self._read(None)]
+        return list(self._rows)
+
+
+def check_rows(columns: tuple[str, ...], rows: list[tuple[bytes, ...]]) -> None:
+    """Raise ValueError for the first value that the table of this module could not hold."""
+    for row in rows:
+        for column, value in zip(columns, row):
+            try:
+                int(value) if column == "age" else value.decode()
+            except (AttributeError, TypeError, ValueError):
+                kind = "a whole number" if column == "age" else "UTF-8 text"
+                found = "NULL" if value is None else bytes(value)
+                raise ValueError(
+                    f"user_data: {column} {found} is not {kind}: "
+                    "mend that row, or rename the table and run python3 seed.py"
+                ) from None
 
 
 class UserCursor(StreamCursor):
     """Gives the rows of SELECT_USERS as dictionaries, the age as an int."""
+
+    columns = ("user_id", "name", "email", "age")
 
     @staticmethod
     def convert(rows: list[tuple[bytes, ...]]) -> list[dict[str, Any]]:
@@ -416,6 +520,8 @@ class UserCursor(StreamCursor):
 class AgeCursor(StreamCursor):
     """Gives the rows of a query for the age alone as tuples of one int."""
 
+    columns = ("age",)
+
     @staticmethod
     def convert(rows: list[tuple[bytes, ...]]) -> list[tuple[int]]:
         return [(int(age),) for (age,) in rows]
@@ -425,76 +531,71 @@ class AgeCursor(StreamCursor):
 def open_stream(cursor_class: type[StreamCursor]) -> Iterator[StreamCursor]:
     """Open a connection to ALX_prodev and give a cursor for streaming; close it after the block.
 
-    The block may end at any row and take any time between two. Costs one connection and two short
-    statements; a stream that is stopped early costs a second connection, but does not read the
-    rows that are left. Raises mysql.connector.Error.
+    The block may end at any row and pause for up to LONGEST_PAUSE between two. Costs one connection
+    and two short statements; a stream that is stopped early costs a second connection, but does not
+    read the rows that are left. Raises mysql.connector.Error.
     """
-    connection = connect_to_prodev()
-    try:
-        # The server would give up on a reader that pauses for longer than these (60 s, 8 hours).
-        connection.cmd_query(
-            f"SET SESSION net_write_timeout = {LONGEST_TIMEOUT}, wait_timeout = {LONGEST_TIMEOUT}"
-        )
-        server = connection.info_query(SERVER_ID)
-        yield connection.cursor(cursor_class=cursor_class)
-    finally:
-        if connection.unread_result is True:  # in a unit test's mock it is truthy, not True
-            cancel_query(connection, server)
-        connection.close()
+    name = str(uuid.uuid4())  # of a lock by which cancel_query() finds this connection again
+    with closing(connect_to_prodev()) as connection:
+        try:
+            connection.cmd_query(STREAM_SESSION)
+            with suppress(mysql.connector.Error):  # without it a stop is only slower
+                connection.cmd_query(f"DO GET_LOCK('{name}', 0)")
+            yield connection.cursor(cursor_class=cursor_class)
+        finally:
+            if connection.unread_result is True:  # in a unit test's mock it is truthy, not True
+                cancel_query(name)
 
 
-def cancel_query(connection: MySQLConnectionAbstract, server: Any) -> None:
-    """End the query of a connection, by KILL QUERY on a second connection, if that is possible.
+def cancel_query(lock: str) -> None:
+    """End the query of the connection that holds a user lock, from a second connection.
 
     connection.close() first reads what is left of a result, seconds for millions of rows; after
-    this there is next to nothing left. Where cancelling fails (a missing right, no free connection,
-    a proxy that leads to another server, where the number is a stranger's) close() is only slow.
+    this there is next to nothing left. The second connection may lead to another server (a router)
+    where the first one's number is a stranger's; so the number is asked for where it is killed: a
+    server on which nobody holds the lock says NULL, which is no connection.
+    Where this fails (a missing right, no free connection, changed settings) close() is only slower,
+    and the exception that ended the stream is the one to be seen.
     """
-    try:
-        with closing(connect_to_prodev()) as second, second.cursor() as cursor:
-            if server and server == second.info_query(SERVER_ID):
-                cursor.execute("KILL QUERY %s", (connection.connection_id,))
-    except mysql.connector.Error:
-        pass  # close() does without
+    with suppress(Exception), closing(connect_to_prodev()) as second:
+        second.cmd_query(f"KILL QUERY IS_USED_LOCK('{lock}')")
 
 
 # What the scripts share: errors, arguments, progress
 
-START = "Is a server running there? The README says how to start one."
-LOGIN = "Check MYSQL_USER and MYSQL_PASSWORD."
-PRIVILEGE = "That user needs a privilege on the database: ask the server's owner."
-SEED = "Run python3 seed.py first."
-TLS = "Check the TLS settings in ~/.my.cnf."
-NO_WRITES = "That server takes no writes: set MYSQL_HOST and MYSQL_PORT to one that does."
 LOST = "The connection was lost before the end: run it again."
-# What to do about the errors that a user can mend, by the driver's and the server's error numbers.
+# What to do about the errors that a user can mend, by their numbers: 2000 to 2999 are the driver's,
+# above 1900 and 4000 MariaDB's and MySQL's own (mysql.connector.errorcode has most names).
 HINTS = {
-    errorcode.CR_CONNECTION_ERROR: START,
-    errorcode.CR_CONN_HOST_ERROR: START,
-    errorcode.CR_UNKNOWN_HOST: "Check MYSQL_HOST.",
-    errorcode.CR_SSL_CONNECTION_ERROR: TLS,
-    errorcode.ER_SECURE_TRANSPORT_REQUIRED: TLS,
-    errorcode.ER_ACCESS_DENIED_ERROR: LOGIN,
-    errorcode.ER_ACCESS_DENIED_NO_PASSWORD_ERROR: LOGIN,
-    errorcode.ER_DBACCESS_DENIED_ERROR: PRIVILEGE,
-    errorcode.ER_TABLEACCESS_DENIED_ERROR: PRIVILEGE,
-    errorcode.ER_BAD_DB_ERROR: SEED,
-    errorcode.ER_NO_SUCH_TABLE: SEED,
-    errorcode.ER_OPTION_PREVENTS_STATEMENT: NO_WRITES,  # read_only, super_read_only
-    errorcode.CR_SERVER_GONE_ERROR: LOST,
-    errorcode.CR_SERVER_LOST: LOST,
-    errorcode.CR_SERVER_LOST_EXTENDED: LOST,
-    errorcode.ER_SERVER_SHUTDOWN: LOST,
-    errorcode.ER_QUERY_INTERRUPTED: LOST,
-    1927: LOST,  # MariaDB: the connection was killed
+    "Is a server running there? The README says how to start one.": (2002, 2003),
+    "Is that a MySQL server, and is it well?": (2012,),
+    "Check MYSQL_HOST.": (2005,),
+    "Check MYSQL_USER and MYSQL_PASSWORD.": (1045, 1698),
+    "Check the TLS settings in ~/.my.cnf.": (2026, 2061, 3159),
+    "The driver cannot log in to that kind of account: ask the server's owner.": (2059,),
+    "That user needs a privilege on the database: ask the server's owner.": (1044, 1130, 1142),
+    "Run python3 seed.py first.": (1049, 1146),
+    "That server takes no writes: set MYSQL_HOST and MYSQL_PORT to one that does.": (
+        *(1015, 1036, 1290, 1792, 3989),
+    ),
+    "Try again later, or ask the server's owner for more connections.": (1040, 1203, 1226),
+    "Ask the server's owner for more time (max_execution_time, max_statement_time).": (1969, 3024),
+    "Ask the server's owner for a max_allowed_packet of 1M or more.": (1153,),
+    "Somebody else's transaction holds those rows: run it again when that has ended.": (1205, 1213),
+    LOST: (1053, 1158, 1159, 1317, 1927, 2006, 2013, 2055, 4031),
 }
 
 
 def run(main: Callable[[], None]) -> None:
     """Run a script's main(); turn an error that is not a bug into one line on stderr and status 1.
 
-    A reader of the output that goes away (`| head`) ends the script quietly with status 0.
+    A reader of the output that goes away (`| head`) ends the script quietly with status 0. Ctrl-C
+    ends it at once.
     """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # By the signal, as it ends other commands: KeyboardInterrupt would wait for the C extension
+        # to come back from the network. The server rolls an import back.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         try:
             main()
@@ -503,14 +604,9 @@ def run(main: Callable[[], None]) -> None:
         return
     except BrokenPipeError:
         message = None
-    except KeyboardInterrupt:
-        message = "interrupted"
     except mysql.connector.Error as error:
-        settings = connection_settings()
-        message = (
-            f"{error.msg} (error {error.errno}, as {settings['user']} "
-            f"at {settings['host']}:{settings['port']}). {HINTS.get(error.errno, '')}"
-        )
+        hint = next((hint for hint, numbers in HINTS.items() if error.errno in numbers), "")
+        message = f"{error.msg} (error {error.errno}{whereabouts()}). {hint}"
     except OSError as error:
         message = f"{error.filename or 'output'}: {error.strerror}"
     except ValueError as error:
@@ -518,6 +614,15 @@ def run(main: Callable[[], None]) -> None:
     # Where stdout cannot be written, Python would try once more at exit, and complain.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(message and f"{Path(sys.argv[0]).name}: {' '.join(message.split())}")
+
+
+def whereabouts() -> str:
+    """Return who logs in and where, as an error message says it."""
+    with suppress(OSError, ValueError):  # the option file may have changed
+        settings = connection_settings()
+        server = settings.get("unix_socket") or f"{settings['host']}:{settings['port']}"
+        return f", as {settings['user']} at {server}"
+    return ""
 
 
 def check_size(name: str, value: int, least: int = 1) -> None:

@@ -160,7 +160,8 @@ def stop_generator(rows: int) -> None:
 def empty_table(**settings: Any) -> mysql.connector.MySQLConnection:
     """Return a connection to the database, whose table is new."""
     settings = {**seed.connection_settings(), "database": seed.DATABASE, **settings}
-    connection = mysql.connector.connect(**settings)
+    del settings["ssl_mode"]  # which is not the driver's
+    connection = mysql.connector.connect(**settings, autocommit=True)
     with connection.cursor() as cursor:
         cursor.execute("DROP TABLE IF EXISTS user_data")
         cursor.execute(seed.CREATE_TABLE)

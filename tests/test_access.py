@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import ssl
 import subprocess
 
 import mysql.connector
 import pytest
 from test_faults import SCRIPTS
 
-from mysql_server import PrivateServer, free_port
+from mysql_server import PrivateServer, Program, free_port
 
 PASSWORD = "not to be shown"
 
@@ -119,16 +120,36 @@ def tls_server(certificates, private_server):
     server.stop()
 
 
-def test_tls_settings_of_the_option_file_are_honoured(tls_server, certificates, run):
-    def seeded(options: str) -> subprocess.CompletedProcess[str]:
-        (certificates / ".my.cnf").write_text(f"[client]\n{options}\n")
-        return run("seed.py", HOME=str(certificates), **tls_server.environment())
+def test_tls_settings_of_the_option_file_are_honoured(tls_server, certificates, run, option_file):
+    def seeded(*options: str) -> str:
+        option_file(*options)
+        done = run("seed.py", HOME=str(certificates), **tls_server.environment())
+        assert done.returncode == bool(done.stderr)
+        assert done.stderr.count("\n") <= 1, done.stderr
+        return done.stderr
 
-    assert seeded(f"ssl-ca={certificates / 'ca.pem'}").returncode == 0
-    done = seeded(f"ssl-ca={certificates / 'other-ca.pem'}")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
-    assert f"as root at 127.0.0.1:{tls_server.port}" in done.stderr
-    assert "Check the TLS settings in ~/.my.cnf." in done.stderr
+    ca, other_ca = (f"ssl-ca={certificates / name}" for name in ("ca.pem", "other-ca.pem"))
+    assert seeded() == seeded(ca) == seeded("ssl-mode=required") == ""
+    # The certificate is for the name "server", which MYSQL_HOST is not.
+    for options in ((other_ca,), ("ssl-mode=VERIFY_CA",), (ca, "ssl-mode=VERIFY_IDENTITY")):
+        line = seeded(*options)
+        assert f"(error 2026, as root at 127.0.0.1:{tls_server.port})" in line
+        assert line.endswith("Check the TLS settings in ~/.my.cnf.\n")
+    assert seeded(other_ca, "ssl-mode=REQUIRED") == ""
     # MySQL says that TLS is required, MariaDB that the access is denied.
-    done = seeded("ssl_disabled=1")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+    line = seeded("ssl-mode=DISABLED")
+    assert "error 1045" in line or "error 3159" in line
+    if "3159" in line:
+        assert line.endswith("Check the TLS settings in ~/.my.cnf.\n")
+
+
+def test_a_server_without_tls_is_refused_where_tls_is_asked_for(own_server, run, option_file):
+    own_server.stop()
+    own_server.start("--tls-version=" if Program.on_path().family == "mysql" else "--skip-ssl")
+    assert run("seed.py").returncode == 0
+    for mode in ("REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"):
+        option_file(f"ssl-mode={mode}", f"ssl-ca={ssl.get_default_verify_paths().openssl_cafile}")
+        done = run("4-stream_ages.py")
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+        assert "(error 2026, as root at 127.0.0.1:" in done.stderr
+        assert done.stderr.endswith("Check the TLS settings in ~/.my.cnf.\n")

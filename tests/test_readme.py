@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -139,10 +140,22 @@ def test_the_errors_of_the_page_are_what_is_printed(no_database, private_server,
     no_server = {"MYSQL_HOST": "127.0.0.1", "MYSQL_PORT": str(free_port())}
     bad_file = tmp_path / "users.csv"
     bad_file.write_text("name,email,age\n" + "Ann,a@b,30\n" * 3000 + "Ann,a@b,old\n")
+    (tmp_path / ".my.cnf").write_text("[client]\nconnect-timeout=1\n")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        silent = {"MYSQL_HOST": "127.0.0.1", "MYSQL_PORT": port, "HOME": str(tmp_path)}
+        no_answer = each(everything, **silent)
     with private_server.connect() as connection:
         connection.cmd_query("CREATE USER ann@localhost IDENTIFIED BY 'secret'")
         no_privilege = each(everything, MYSQL_USER="ann", MYSQL_PASSWORD="secret")
         connection.cmd_query("DROP USER ann@localhost")
+        not_seeded = each(SCRIPTS)
+        connection.cmd_query(f"CREATE DATABASE {seed.DATABASE}")
+        columns = "user_id INT, name INT, email INT, age INT"
+        connection.cmd_query(f"CREATE TABLE {seed.DATABASE}.user_data ({columns})")
+        connection.cmd_query(f"INSERT INTO {seed.DATABASE}.user_data VALUES (1, 1, 1, NULL)")
+        other_table = each(SCRIPTS)
+        connection.cmd_query(f"DROP DATABASE {seed.DATABASE}")
     with pytest.raises(ServerError) as port_taken:
         check_port_is_free(private_server.port)
     table = README[README.index("| what is wrong |") :].split("\n\n")[0].splitlines()[2:]
@@ -154,7 +167,9 @@ def test_the_errors_of_the_page_are_what_is_printed(no_database, private_server,
         "no server": each(everything, **no_server),
         "wrong user or password": each(everything, MYSQL_PASSWORD="wrong"),
         "no privilege": no_privilege,
-        "not seeded yet": each(SCRIPTS),
+        "not seeded yet": not_seeded,
+        "a server that does not answer": no_answer,
+        "a table of another program": other_table,
         "a bad CSV file": [run("seed.py", bad_file).stderr],
         "a connection lost": [seed.LOST],  # test_faults.py makes this one, on every script
         "the port is taken": [str(port_taken.value)],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from itertools import islice
 
@@ -155,74 +154,6 @@ def test_the_reader_holds_one_row(seed, tmp_path):
     with seed.open_csv(file) as lines:
         users = seed.read_users(lines)
         assert [next(users) for _ in USERS] == USERS
-
-
-def test_settings_default_to_the_documented_ones(seed, monkeypatch, tmp_path):
-    for name in ("HOST", "PORT", "USER", "PASSWORD"):
-        monkeypatch.setenv(f"MYSQL_{name}", "")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert seed.connection_settings() == {
-        "host": "localhost",
-        "port": 3306,
-        "user": "root",
-        "password": "",
-        "autocommit": True,
-        "ssl_verify_cert": False,
-        "allow_local_infile": False,
-    }
-
-
-def test_the_environment_comes_before_the_option_file(seed, monkeypatch, tmp_path):
-    write(
-        tmp_path / ".my.cnf",
-        "[client]\nhost=elsewhere\nport=3399\nuser=ann\npassword=12%3#4\nsocket=/run/other.sock\n"
-        "ssl-ca=/ca.pem\n[mysql]\nuser=ben\n",
-    )
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("MYSQL_HOST", "127.0.0.2")
-    for name in ("PORT", "USER", "PASSWORD"):
-        monkeypatch.delenv(f"MYSQL_{name}")
-    settings = seed.connection_settings()
-    assert (settings["host"], settings["port"], settings["user"]) == ("127.0.0.2", 3399, "ann")
-    assert (settings["password"], settings["ssl_ca"]) == ("12%3#4", "/ca.pem")
-    assert settings["ssl_verify_cert"]
-    assert "unix_socket" not in settings
-    monkeypatch.delenv("MYSQL_HOST")
-    assert seed.connection_settings()["unix_socket"] == "/run/other.sock"
-
-
-def test_the_option_file_opens_the_connection(seed, monkeypatch, tmp_path):
-    settings = seed.connection_settings()
-    write(
-        tmp_path / ".my.cnf",
-        "[client]\n"
-        + "".join(f"{k}={settings[k]}\n" for k in ("host", "port", "user", "password")),
-    )
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("HOST", "PORT", "USER", "PASSWORD"):
-        monkeypatch.delenv(f"MYSQL_{name}", raising=False)
-    seed.connect_db().close()
-
-
-@pytest.mark.parametrize("quoted", ['"12#3"', "'12#3'", "12#3"])
-def test_quotes_are_no_part_of_a_password(seed, monkeypatch, tmp_path, quoted):
-    write(tmp_path / ".my.cnf", f"[client]\npassword={quoted}\n")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("MYSQL_PASSWORD")
-    assert seed.connection_settings()["password"] == "12#3"
-
-
-@pytest.mark.parametrize("port", ["abc", "0", "65536", "-1", "3306.0"])
-def test_a_port_out_of_range_or_no_number(seed, monkeypatch, tmp_path, port):
-    error = f"port '{port}' is not a number from 1 to 65535: check MYSQL_PORT and ~/.my.cnf"
-    monkeypatch.setenv("MYSQL_PORT", port)
-    with pytest.raises(ValueError, match=re.escape(error)):
-        seed.connect_db()
-    write(tmp_path / ".my.cnf", f"[client]\nport={port}\n")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("MYSQL_PORT")
-    with pytest.raises(ValueError, match="from 1 to 65535"):
-        seed.connect_db()
 
 
 def test_functions_raise_the_errors_of_the_server(seed):

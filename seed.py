@@ -454,12 +454,13 @@ class StreamCursor(DriverCursor):
     def execute(self, *args: Any, **kwargs: Any) -> None:
         """Send a query; what was left of the one before must have been fetched."""
         super().execute(*args, **kwargs)
+        self._block: int | None = READ_AHEAD
         self._rows = self._fetch()
 
     def _fetch(self) -> Iterator[Any]:
         """Yield the rows of the result, reading it block by block."""
         while self._source.unread_result:
-            rows = self._source.get_rows(READ_AHEAD, raw=True)[0]
+            rows = self._source.get_rows(self._block, raw=True)[0]
             try:
                 converted = self.convert(rows)
             except (AttributeError, TypeError, ValueError):
@@ -481,6 +482,7 @@ class StreamCursor(DriverCursor):
 
     def fetchall(self) -> list[Any]:
         """Return all rows that are left; errors as for fetchone()."""
+        self._block = None  # in one call: a page is read as fast as it was asked for
         return list(self._rows)
 
 

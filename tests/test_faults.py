@@ -11,10 +11,10 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
 
 import mysql.connector
 import pytest
+from conftest import MANY
 from test_streams import GENERATORS, connections_left, lazy_pagination
 
 from made_users import made_users, write_csv
@@ -46,9 +46,11 @@ def processes(server) -> list[tuple]:
 
 def kill_connections(server) -> None:
     """Kill every client connection of the server but the one that does it."""
-    for row in processes(server):
-        with server.connect() as connection, suppress(mysql.connector.Error):
-            connection.cmd_query(f"KILL {row[0]}")
+    with server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SHOW PROCESSLIST")
+        for row in cursor.fetchall():
+            if row[1] == server.user and row[0] != connection.connection_id:
+                cursor.execute("KILL %s", (row[0],))
 
 
 def shut_down(server) -> None:
@@ -71,8 +73,15 @@ def test_a_stream_that_is_cut_raises(server_with, name, fault):
     next(rows)
     try:
         FAULTS[fault](server)
-        with pytest.raises(mysql.connector.Error):
-            sum(1 for _ in rows)
+        # Ages are so short that all may be on their way before the server is told to stop.
+        may_be_whole = (name, fault) == ("stream_user_ages", "connection killed")
+        try:
+            count = sum(1 for _ in rows)
+        except mysql.connector.Error:
+            pass
+        else:
+            assert may_be_whole
+            assert count == MANY - 1
     finally:
         if fault != "connection killed":
             server.stop()

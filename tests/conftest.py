@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import mysql.connector
@@ -23,6 +24,15 @@ from mysql_server import INSTALL, PROJECT, PrivateServer, Program, ServerError, 
 
 MANY = 300_000  # users: far more than a socket buffers
 FILES = ["seed.py", "user_data.csv", *(path.name for path in PROJECT.glob("[0-9]-*.py"))]
+
+
+def wait_until(condition, process: subprocess.Popen | None = None, pause: float = 0.02) -> None:
+    """Wait until a condition is met: for a minute at most, and only while the process runs."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert process is None or process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(pause)
 
 
 class Session:

@@ -211,7 +211,10 @@ class PrivateServer:
         running = self.running()
         if running:
             os.kill(running[0], how)
+        end = time.monotonic() + 60
         while self.running():
+            if time.monotonic() > end:
+                raise ServerError(f"the server has not ended within a minute: see {self.log}")
             time.sleep(0.02)
         if hasattr(self, "process"):
             self.process.wait()

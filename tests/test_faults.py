@@ -10,15 +10,16 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import mysql.connector
 import pytest
+from conftest import wait_until
 from test_streams import GENERATORS, connections_left, lazy_pagination
 
 from made_users import made_users, write_csv
 from mysql_server import free_port
 
+INNODB_TRX_PAUSE = 0.15  # seconds: what innodb_trx shows is kept for 0.1 s after each look
 SCRIPTS = {
     "0-stream_users.py": ["1000000"],
     "1-batch_processing.py": [],
@@ -92,9 +93,13 @@ def test_a_script_that_is_cut_ends_with_one_line(server_with, project, script, f
         stderr=subprocess.PIPE,
         text=True,
     )
-    # Stopped while its query runs; for the scripts that print, while nobody reads.
-    while not any("FROM user_data" in (row[7] or "") for row in processes(server)):
-        assert process.poll() is None
+    # Stopped in the middle: while its query runs, or once it has printed what nobody reads on.
+    if "ages" in script:
+        wait_until(
+            lambda: any("FROM user_data" in str(row[7]) for row in processes(server)), process
+        )
+    else:
+        assert os.read(process.stdout.fileno(), 1)
     process.send_signal(signal.SIGSTOP)
     try:
         FAULTS[fault](server)
@@ -205,10 +210,10 @@ def test_a_real_deadlock_is_tried_again(connection, seed_imported, tmp_path, que
         thread.start()
         # The import has inserted its first batch and waits for the last user.
         with seed_imported.connect_db() as third:
-            while not third.info_query(
+            waiting = (
                 "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
-            )[0]:
-                time.sleep(0.15)  # innodb_trx is kept for 0.1 s after each look
+            )
+            wait_until(lambda: third.info_query(waiting)[0], pause=INNODB_TRX_PAUSE)
         cursor.execute(insert, first)  # a deadlock: the import gives way
         other.commit()
         thread.join()
@@ -247,8 +252,7 @@ def test_an_import_killed_leaves_nothing_and_completes_later(
     )
     with seed_imported.connect_db() as connection:
         progress = "SELECT COALESCE(MAX(trx_rows_modified), 0) FROM information_schema.innodb_trx"
-        while connection.info_query(progress)[0] < 5000:
-            time.sleep(0.15)  # innodb_trx is kept for 0.1 s after each look
+        wait_until(lambda: connection.info_query(progress)[0] >= 5000, process, INNODB_TRX_PAUSE)
         if who == "import":
             process.kill()
     if who == "server":

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import mysql.connector
 import pytest
+from conftest import wait_until
+from test_faults import INNODB_TRX_PAUSE
 from test_streams import GENERATORS
 
 from made_users import write_csv
@@ -168,8 +170,7 @@ def test_seed_read_and_fail_over(group, at, run, project, tmp_path):
     )
     with primary.connect() as connection:
         progress = "SELECT COALESCE(MAX(trx_rows_modified), 0) FROM information_schema.innodb_trx"
-        while connection.info_query(progress)[0] < 3000:
-            time.sleep(0.15)
+        wait_until(lambda: connection.info_query(progress)[0] >= 3000, process, INNODB_TRX_PAUSE)
     primary.kill()
     with pytest.raises(mysql.connector.Error):
         sum(1 for _ in rows)

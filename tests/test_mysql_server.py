@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import wait_until
 
 from mysql_server import PROJECT, PrivateServer, ServerError, free_port
 
@@ -91,8 +92,7 @@ def test_its_data_is_its_owners_and_it_listens_on_loopback(command):
 def test_a_killed_server_is_not_running_and_starts_again(command):
     command("start")
     os.kill(process_id(command.folder), signal.SIGKILL)
-    while command("status").returncode == 0:
-        pass
+    wait_until(lambda: command("status").returncode != 0)
     assert command("start").returncode == 0
 
 

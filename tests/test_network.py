@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import mysql.connector
 import pytest
-from conftest import MANY
+from conftest import MANY, wait_until
 from proxy import Proxy
 from test_faults import SCRIPTS, kill_connections, processes
 from test_streams import GENERATORS, connections_left, stream_users
@@ -44,15 +44,6 @@ def start(project):
     for process in processes:
         process.kill()
         process.wait()
-
-
-def wait_until(condition, process: subprocess.Popen, seconds: float = 60) -> None:
-    """Wait until a condition is met, at most so long, as long as the process runs."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def running(server: PrivateServer, text: str):
@@ -280,13 +271,12 @@ def test_no_strangers_query_is_cancelled_behind_a_router(two_servers, run, monke
         next(rows)
         number = processes(one)[0][0]
         stranger = two.connect()
-        while stranger.connection_id < number:
+        for _ in range(number - stranger.connection_id):
             stranger = two.connect()
         assert stranger.connection_id == number
         with ThreadPoolExecutor(1) as pool:
             result = pool.submit(stranger.info_query, "SELECT SLEEP(2)")
-            while not running(two, "SELECT SLEEP(2)")():
-                assert not result.done()
+            wait_until(running(two, "SELECT SLEEP(2)"))
             rows.close()
             assert result.result() == (0,)  # 1, or an error, where it was cancelled
 

@@ -19,9 +19,11 @@ import sys
 import time
 import uuid
 from contextlib import closing, contextmanager, suppress
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, Callable, Iterator, NamedTuple, TextIO, Tuple
+from typing import Any, Callable, Iterable, Iterator, NamedTuple, TextIO, Tuple
 
 import mysql.connector
 from mysql.connector import errorcode
@@ -244,6 +246,13 @@ def create_table(connection: MySQLConnectionAbstract) -> None:
 
 # CSV files: text, lines, rows, users
 
+LINE_LIMIT = 10_000  # characters; the longest line of a good user has some 1,100
+USER_ID = re.compile(  # a UUID: with dashes or without, in braces, behind urn:uuid:
+    r"(urn:uuid:)?(\{)?[0-9a-f]{8}(-?)[0-9a-f]{4}\3[0-9a-f]{4}\3[0-9a-f]{4}\3[0-9a-f]{12}(?(2)\})"
+)
+EMAIL = re.compile("[^@]+@[^@]+")
+AGE = re.compile("0*[0-9]{1,3}")
+
 
 def open_csv(csv_file: str | os.PathLike[str]) -> TextIO:
     """Open a UTF-8 text file, with or without a byte order mark; raise OSError if it cannot be."""
@@ -254,69 +263,99 @@ def open_csv(csv_file: str | os.PathLike[str]) -> TextIO:
 
 def csv_lines(file: TextIO) -> Iterator[str]:
     """Yield the lines of a file of open_csv(); raise ValueError, with the line, for no text."""
-    for number, line in enumerate(file, 1):
+    for number, line in enumerate(iter(partial(file.readline, LINE_LIMIT + 1), ""), 1):
+        fault = None
         if "\0" in line:
-            raise ValueError(f"{file.name}:{number}: a zero byte: this is not a text file")
-        try:
-            line.encode()
-        except UnicodeEncodeError as error:
-            byte = ord(line[error.start]) - 0xDC00
-            raise ValueError(
-                f"{file.name}:{number}: byte 0x{byte:02x} is not UTF-8: save the file as UTF-8"
-            ) from None
+            fault = "a zero byte, as in UTF-16 and in files that are no text"
+        elif len(line) > LINE_LIMIT:
+            fault = f"a line of more than {LINE_LIMIT:,} characters"
+        else:
+            try:
+                line.encode()
+            except UnicodeEncodeError as error:
+                fault = f"byte 0x{ord(line[error.start]) - 0xDC00:02x} is not UTF-8"
+        if fault:
+            raise ValueError(f"{file.name}:{number}: {fault}: save it as CSV UTF-8")
+        yield line
+
+
+def without_spaces_behind_quotes(lines: Iterable[str], separator: str) -> Iterator[str]:
+    """Yield lines without the spaces between a closing quote and a separator: csv refuses them."""
+    quoted = re.compile(rf'((?:^|{separator}) *"(?:[^"]|"")*") +(?=[{separator}\r\n]|$)')
+    quotes = 0
+    for line in lines:
+        if '"' in line:
+            if quotes % 2 == 0:  # else the line begins within a quoted value
+                line = quoted.sub(r"\1", line)
+            quotes += line.count('"')
         yield line
 
 
 def csv_rows(file: TextIO) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a CSV file that are not blank, each with the line on which it starts.
 
+    The values are separated by what the first of them has most of: commas, semicolons or tabs.
+    Spaces around a value are no part of it.
     Raises what csv_lines() raises, and ValueError for quotes that do not fit.
     """
-    rows = csv.reader(csv_lines(file), strict=True)
-    line = 1
+    lines = csv_lines(file)
+    blank_lines = 0
+    header = next(lines, "")
+    while header.isspace():
+        blank_lines += 1
+        header = next(lines, "")
+    separator = max(",;\t", key=header.count)
+    lines = without_spaces_behind_quotes(chain([header], lines), separator)
+    rows = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
+    line = blank_lines + 1
     try:
         for row in rows:
-            if row:
-                yield line, row
-            line = rows.line_num + 1  # not one more a row: a quoted field may hold line breaks
+            values = [value.strip() for value in row]
+            if any(values):
+                yield line, values
+            # Not one more a row: a quoted value may hold line breaks.
+            line = blank_lines + rows.line_num + 1
     except csv.Error as error:
         raise ValueError(f"{file.name}:{line}: {error}: check the quotes") from None
 
 
 def check_header(header: list[str]) -> None:
     """Raise ValueError, with the reason, for a header that does not name the columns."""
+    found = shown(",".join(header))
+    if not set(header) & set(COLUMNS):
+        names = ", ".join(COLUMNS)
+        raise ValueError(f"the first line must name the columns ({names}): it is {found}")
+    if "" in header:
+        raise ValueError(f"column {header.index('') + 1} has no name: {found}")
     if len(set(header)) < len(header):
-        raise ValueError(f"the header names a column twice: {', '.join(header)}")
+        raise ValueError(f"the header names a column twice: {found}")
     missing = [column for column in COLUMNS[1:] if column not in header]
     if missing:
-        raise ValueError(f"the header lacks {', '.join(missing)}: it is {shown(','.join(header))}")
+        raise ValueError(f"the header lacks {', '.join(missing)}: it is {found}")
     unknown = [column for column in header if column not in COLUMNS]
     if unknown:
-        raise ValueError(f"unknown column {', '.join(map(shown, unknown))}")
+        raise ValueError(f"unknown column {', '.join(map(shown, unknown[:3]))}")
 
 
-def check_user(header: list[str], row: list[str]) -> UserRow:
-    """Return a CSV row as a user; raise ValueError, with field, value and reason, for a bad one."""
-    if len(row) != len(header):
-        raise ValueError(f"{len(row)} fields instead of {len(header)}")
-    user = dict(zip(header, row))
-    name, email, age = user["name"], user["email"], user["age"]
-    if "user_id" in user:
-        try:
-            user_id = str(uuid.UUID(user["user_id"]))
-        except ValueError:
-            raise ValueError(f"user_id {shown(user['user_id'])} is not a UUID") from None
-    else:  # made from the email: the same at every reading (RFC 4122, version 5)
-        user_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"mailto:{email}"))
+def check_user(name: str, email: str, age: str, user_id: str | None = None) -> UserRow:
+    """Return the values of a row as a user; raise ValueError, with field and reason, for bad ones.
+
+    Without a user_id, it is made from the email: the same at every reading, whatever its case.
+    """
+    if user_id is None:  # RFC 4122, version 5
+        user_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"mailto:{email.lower()}"))
+    elif not USER_ID.fullmatch(user_id.lower()):
+        raise ValueError(f"user_id {shown(user_id)} is not a UUID")
+    else:
+        user_id = user_id.lower() if len(user_id) == 36 else str(uuid.UUID(user_id.lower()))
     for field, value in (("name", name), ("email", email)):
-        if not value.strip():
+        if not value:
             raise ValueError(f"{field} {shown(value)} is empty")
         if len(value) > 255:
             raise ValueError(f"{field} {shown(value)} has {len(value)} characters, more than 255")
-    local_part, _, domain = email.partition("@")
-    if not local_part.strip() or not domain.strip() or "@" in domain:
+    if not EMAIL.fullmatch(email):
         raise ValueError(f"email {shown(email)} does not have something on both sides of one @")
-    if not re.fullmatch("0*[0-9]{1,3}", age):
+    if not AGE.fullmatch(age):
         raise ValueError(f"age {shown(age)} is not a whole number from 0 to 999")
     return user_id, name, email, int(age)
 
@@ -336,18 +375,25 @@ def read_users(file: TextIO) -> Iterator[UserRow]:
     """
     rows = csv_rows(file)
     line, header = next(rows, (1, []))
+    header = [name.lower() for name in header]
     try:
         check_header(header)
     except ValueError as error:
         raise ValueError(
             f"{file.name}:{line}: {error if header else 'the file is empty'}"
         ) from None
+    # The place of each argument of check_user().
+    places = itemgetter(
+        *(header.index(name) for name in [*COLUMNS[1:], "user_id"] if name in header)
+    )
     bad_rows = 0
     reasons = []
     try:
         for line, row in rows:
             try:
-                user = check_user(header, row)
+                if len(row) != len(header):
+                    raise ValueError(f"{len(row)} fields instead of {len(header)}")
+                user = check_user(*places(row))
             except ValueError as error:
                 bad_rows += 1
                 if bad_rows <= 10:

@@ -29,22 +29,27 @@ def lazy_pagination(page_size: int) -> Iterator[list[dict[str, Any]]]:
 
     Each page is one query, sent when the page is asked for, all on one connection. Memory holds
     two pages at most: the caller's and the next.
-    Raises mysql.connector.Error, and TypeError or ValueError for a size that makes no sense.
+    Raises mysql.connector.Error, TypeError or ValueError for a size that makes no sense, and
+    ValueError for a table where two users have one user_id, as no page could start between them.
     """
     seed.check_size("page_size", page_size)
     with seed.open_stream(seed.UserCursor) as cursor:
         last_user_id = None
         while True:
             # Start after the last user seen: an OFFSET would read every page before it again.
+            # The one user more shows that the next page will not start within a user_id.
             cursor.execute(
                 seed.SELECT_USERS + " WHERE %s IS NULL OR user_id > %s ORDER BY user_id LIMIT %s",
-                (last_user_id, last_user_id, page_size),
+                (last_user_id, last_user_id, page_size + 1),
             )
-            page = cursor.fetchall()
+            users = cursor.fetchall()
+            page = users[:page_size]
             if not page:
                 return
-            yield page
             last_user_id = page[-1]["user_id"]
+            if users[page_size:] and users[page_size]["user_id"] == last_user_id:
+                raise ValueError(f"user_data: two users have the user_id {last_user_id!r}")
+            yield page
 
 
 lazy_paginate = lazy_pagination  # the name that the course's own exercise imports

@@ -33,7 +33,7 @@ from memory_profiler import memory_usage
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import seed  # noqa: E402
-from made_users import write_csv  # noqa: E402
+from made_users import made_users, write_csv  # noqa: E402
 from mysql_server import PrivateServer, free_port  # noqa: E402
 
 stream = importlib.import_module("0-stream_users")
@@ -47,6 +47,9 @@ PAGE_SIZE = 100
 SAMPLE_PAGES = 20  # of those by OFFSET, evenly spaced
 SAMPLE_ROWS = 20_000  # of those inserted one by one
 IMPORT_ROWS = 100_000  # for the time of an import against its batch size
+IN_MEMORY_ROWS = (
+    200_000  # imported in order: few enough for the memory that a server has by default
+)
 BATCH_SIZES = [1, 10, 100, 1000, 10_000]
 DEPTHS = [0, 0.25, 0.5, 0.9]  # shares of the users before a page
 PAGE_ROUNDS = 7  # the first of them may find nothing in the server's memory
@@ -57,6 +60,16 @@ FOLDER = "MEASURED_FOLDER"  # the environment variable that tells the processes 
 def csv_file(rows: int) -> Path:
     """Return the path of the file with so many users."""
     return Path(os.environ[FOLDER], f"{rows}.csv")
+
+
+def in_order(rows: int) -> Path:
+    """Return the path of a file of so many users in order of user_id."""
+    file = Path(os.environ[FOLDER], "in_order.csv")
+    if not file.exists():
+        with open(file, "w", encoding="utf-8", newline="") as text:
+            text.write("user_id,name,email,age\n")
+            csv.writer(text, lineterminator="\n").writerows(sorted(islice(made_users(), rows)))
+    return file
 
 
 def fetch_all(query: str, **kind: Any) -> list:
@@ -179,22 +192,40 @@ def seed_row_by_row(rows: int) -> float:
     return rows / len(users)
 
 
-def seed_load_data(rows: int) -> None:
+def load_data(file: Path, rows: int) -> None:
     with empty_table(allow_local_infile=True) as connection, connection.cursor() as cursor:
         cursor.execute("SET GLOBAL local_infile = 1")
         cursor.execute(
             "LOAD DATA LOCAL INFILE %s INTO TABLE user_data CHARACTER SET utf8mb4 "
             "FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '\"' "
             "LINES TERMINATED BY '\\n' IGNORE 1 LINES",
-            (str(csv_file(rows)),),
+            (str(file),),
         )
         assert cursor.rowcount == rows
 
 
+def import_csv(file: Path, rows: int) -> None:
+    with empty_table() as connection:
+        assert seed.insert_data(connection, file) == (rows, 0)
+
+
+def seed_load_data(rows: int) -> None:
+    load_data(csv_file(rows), rows)
+
+
 def seed_generator(rows: int, batch_size: int = BATCH_SIZE) -> None:
     seed.BATCH_SIZE = batch_size
-    with empty_table() as connection:
-        assert seed.insert_data(connection, csv_file(rows)) == (rows, 0)
+    import_csv(csv_file(rows), rows)
+
+
+def in_order_load_data(rows: int) -> None:
+    rows = min(rows, IN_MEMORY_ROWS)
+    load_data(in_order(rows), rows)
+
+
+def in_order_generator(rows: int) -> None:
+    rows = min(rows, IN_MEMORY_ROWS)
+    import_csv(in_order(rows), rows)
 
 
 Work = Callable[[int], Any]
@@ -224,6 +255,12 @@ COMPARISONS = [
     # Last, as they leave another table behind.
     Comparison("seed", "one `INSERT` a row", seed_row_by_row, seed_generator),
     Comparison("seed", "`LOAD DATA LOCAL INFILE`", seed_load_data, seed_generator),
+    Comparison(
+        "seed in memory",
+        "`LOAD DATA LOCAL INFILE`",
+        in_order_load_data,
+        in_order_generator,
+    ),
 ]
 
 HEADER = [
@@ -382,6 +419,7 @@ def main() -> None:
             with seed.connect_db() as connection:
                 seed.create_database(connection)
                 (version,) = connection.info_query("SELECT VERSION()")
+            in_order(min(rows, IN_MEMORY_ROWS))
             say(f"seeding {version}")
             seed_generator(rows)
             chart = memory_chart(rows)

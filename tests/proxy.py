@@ -52,6 +52,12 @@ class Proxy:
         """Let nothing more through."""
         self._talking.clear()
 
+    def cut_replies(self) -> None:
+        """Let nothing more through from the servers, and end the way to the clients."""
+        for client in self._sockets[::2]:
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_WR)
+
     def __enter__(self) -> Proxy:
         return self
 

@@ -257,7 +257,7 @@ def test_only_a_duplicate_is_passed_over(connection, seed, monkeypatch, tmp_path
     # What the reader would refuse, the server refuses too: nothing is cut or set to a default.
     import mysql.connector
 
-    for user in [(ID, "n" * 256, "a@b", 1), (ID, "Ann", "a@b", 1000), (ID, None, "a@b", 1)]:
+    for user in [(ID, "n" * 256, "a@b", 1), (ID, "Ann", "a@b", 1000), (ID, "Ann", "a@b", -1000)]:
         monkeypatch.setattr(seed, "read_users", lambda _, user=user: iter([user]))
         with pytest.raises(mysql.connector.Error):
             seed.insert_data(connection, seed.CSV_FILE)

@@ -14,6 +14,7 @@ import threading
 import mysql.connector
 import pytest
 from conftest import wait_until
+from proxy import Proxy
 from test_streams import GENERATORS, connections_left, lazy_pagination
 
 from made_users import made_users, write_csv
@@ -221,18 +222,128 @@ def test_a_real_deadlock_is_tried_again(connection, seed_imported, tmp_path, que
     assert query("SELECT COUNT(*) FROM user_data WHERE email = 'a@b'") == [(1498,)]
 
 
-def test_trying_again_has_an_end(connection, seed_imported, monkeypatch):
-    tries = []
+@pytest.fixture
+def fail(connection):
+    """A function that makes the next INSERTs fail with an error that rolls back."""
 
-    def insert_data_once(*_):
-        tries.append(1)
-        raise mysql.connector.errors.InternalError("Deadlock found", errno=1213)
+    def fail(number: int, times: int) -> None:
+        connection.cmd_query("SET @failures = 0")
+        connection.cmd_query(
+            "CREATE TRIGGER failure BEFORE INSERT ON user_data FOR EACH ROW "
+            f"IF @failures < {times} THEN SET @failures = @failures + 1; "
+            f"SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = 'rolled back'; "
+            "END IF"
+        )
 
-    monkeypatch.setattr(seed_imported, "insert_data_once", insert_data_once)
+    yield fail
+    connection.cmd_query("DROP TRIGGER failure")
+
+
+@pytest.fixture
+def failures(connection):
+    """A function that returns how many INSERTs have failed."""
+    return lambda: connection.info_query("SELECT @failures")[0]
+
+
+@pytest.mark.parametrize("number", [1020, 1213, 3101])
+def test_what_another_transaction_undid_is_tried_again(
+    connection, seed_imported, fail, failures, monkeypatch, number
+):
     monkeypatch.setattr(seed_imported.time, "sleep", lambda _: None)
-    with pytest.raises(mysql.connector.Error, match="Deadlock"):
+    fail(number, 3)
+    assert seed_imported.insert_data(connection, seed_imported.CSV_FILE) == (1000, 0)
+    assert failures() == 3
+
+
+def test_trying_again_has_an_end(connection, seed_imported, fail, failures, monkeypatch):
+    monkeypatch.setattr(seed_imported.time, "sleep", lambda _: None)
+    fail(1213, 1000)
+    with pytest.raises(mysql.connector.Error, match="rolled back"):
         seed_imported.insert_data(connection, seed_imported.CSV_FILE)
-    assert len(tries) == seed_imported.ATTEMPTS
+    assert failures() == seed_imported.ATTEMPTS
+
+
+def test_a_pipe_is_read_once(connection, seed_imported, fail, failures, tmp_path, query):
+    """What is left in a pipe after a deadlock is not taken for a file of its own."""
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    fail(1213, 1)
+    shell = f"cat '{seed_imported.CSV_FILE}' > '{pipe}'"
+    with subprocess.Popen(shell, shell=True, stderr=subprocess.DEVNULL), pytest.raises(
+        mysql.connector.Error, match="rolled back"
+    ):
+        seed_imported.insert_data(connection, pipe)
+    assert failures() == 1
+    assert query("SELECT COUNT(*) FROM user_data") == [(0,)]
+
+
+def test_a_lock_wait_is_waited_for_once_and_tells_who_to_look_for(own_server, run):
+    assert run("seed.py").returncode == 0
+    with own_server.connect(database="ALX_prodev") as other:
+        other.cmd_query("SET GLOBAL innodb_lock_wait_timeout = 1")
+        other.cmd_query("START TRANSACTION")
+        other.cmd_query("UPDATE user_data SET age = 1")
+        begun = "SHOW GLOBAL STATUS LIKE 'Com_begin'"
+        before = int(other.info_query(begun)[1])
+        done = run("seed.py")
+        assert int(other.info_query(begun)[1]) - before == 1
+        assert done.returncode == 1
+        assert done.stderr.endswith(
+            f"(error 1205, as root at 127.0.0.1:{own_server.port}). Another transaction holds "
+            "those rows: run it again when that has ended "
+            "(SELECT * FROM information_schema.innodb_trx shows whose it is).\n"
+        )
+        ids = "SELECT trx_mysql_thread_id FROM information_schema.innodb_trx"
+        assert other.info_query(ids) == (other.connection_id,)
+
+
+@pytest.mark.parametrize("reached", [False, True])
+def test_a_connection_lost_in_a_commit_is_all_or_nothing(
+    own_server, seed_imported, run, query, monkeypatch, reached
+):
+    """The reply is lost; whether the COMMIT was, too, only the server knows."""
+    assert run("seed.py", os.devnull).returncode == 1  # makes the table
+    with Proxy((own_server.host, own_server.port)) as proxy:
+        monkeypatch.setenv("MYSQL_PORT", str(proxy.port))
+
+        def last_batch(rows: int, share: float) -> None:
+            proxy.cut_replies()
+            if not reached:
+                kill_connections(own_server)
+
+        with seed_imported.connect_to_prodev() as connection, pytest.raises(
+            mysql.connector.Error
+        ) as error:
+            seed_imported.insert_data(connection, seed_imported.CSV_FILE, last_batch)
+        assert error.value.errno in seed_imported.HINTS[seed_imported.LOST]
+        monkeypatch.setenv("MYSQL_PORT", str(own_server.port))
+        count = "SELECT COUNT(*) FROM user_data"
+        expected = 1000 if reached else 0
+        wait_until(lambda: query(count) == [(expected,)])
+    assert "An import is there whole or not at all." in seed_imported.LOST
+    again = f"{1000 - expected} users inserted, {expected} already there\n"
+    assert run("seed.py").stdout.endswith(again)
+
+
+def test_a_server_that_ends_an_import_ends_its_reading(connection, seed_imported, import_file):
+    """An error of either side, and a reader that is ahead of it: one error, and no thread left."""
+    file = import_file(5000, 0)
+    with open(file, "a", encoding="utf-8") as text:
+        text.write("\nnot a user\n")
+    threads = threading.active_count()
+    with pytest.raises(ValueError, match=r":5002: 1 fields instead of 4$"):
+        seed_imported.insert_data(connection, file)
+
+    def stop(rows: int, share: float) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        seed_imported.insert_data(connection, file, stop)
+    connection.cmd_query("ALTER TABLE user_data ADD CHECK (age < 0)")
+    with pytest.raises(mysql.connector.Error):
+        seed_imported.insert_data(connection, file)
+    assert threading.active_count() == threads
+    assert connection.info_query("SELECT COUNT(*) FROM user_data") == (0,)
 
 
 @pytest.mark.parametrize("who", ["import", "server"])

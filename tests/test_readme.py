@@ -155,6 +155,19 @@ def test_the_errors_of_the_page_are_what_is_printed(no_database, private_server,
         connection.cmd_query(f"CREATE TABLE {seed.DATABASE}.user_data ({columns})")
         connection.cmd_query(f"INSERT INTO {seed.DATABASE}.user_data VALUES (1, 1, 1, NULL)")
         other_table = each(SCRIPTS)
+        connection.cmd_query(f"USE {seed.DATABASE}")
+        connection.cmd_query("DROP TABLE user_data")
+        connection.cmd_query(seed.CREATE_TABLE.replace("DECIMAL(3,0)", "DECIMAL(10,2)"))
+        does_not_fit = each(["seed.py"])
+        connection.cmd_query("ALTER TABLE user_data MODIFY age DECIMAL(3,0) NOT NULL")
+        (timeout,) = connection.info_query("SELECT @@GLOBAL.innodb_lock_wait_timeout")
+        connection.cmd_query("SET GLOBAL innodb_lock_wait_timeout = 1")
+        connection.cmd_query("START TRANSACTION")
+        user_id = seed.CSV_FILE.read_text(encoding="utf-8").splitlines()[1][:36]
+        connection.cmd_query(f"INSERT INTO user_data VALUES ('{user_id}', 'Ann', 'a@b', 1)")
+        held = each(["seed.py"])
+        connection.cmd_query("ROLLBACK")
+        connection.cmd_query(f"SET GLOBAL innodb_lock_wait_timeout = {timeout}")
         connection.cmd_query(f"DROP DATABASE {seed.DATABASE}")
     with pytest.raises(ServerError) as port_taken:
         check_port_is_free(private_server.port)
@@ -172,6 +185,8 @@ def test_the_errors_of_the_page_are_what_is_printed(no_database, private_server,
         "a table of another program": other_table,
         "a bad CSV file": [run("seed.py", bad_file).stderr],
         "a connection lost": [seed.LOST],  # test_faults.py makes this one, on every script
+        "another `user_data`": does_not_fit,
+        "rows that somebody else holds": held,
         "the port is taken": [str(port_taken.value)],
         "no C extension": [run("-c", f"{hide_the_extension}; {shows_the_extension}").stdout],
     }

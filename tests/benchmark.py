@@ -47,9 +47,7 @@ PAGE_SIZE = 100
 SAMPLE_PAGES = 20  # of those by OFFSET, evenly spaced
 SAMPLE_ROWS = 20_000  # of those inserted one by one
 IMPORT_ROWS = 100_000  # for the time of an import against its batch size
-IN_MEMORY_ROWS = (
-    200_000  # imported in order: few enough for the memory that a server has by default
-)
+IN_MEMORY_ROWS = 200_000  # imported in order: a server's memory holds them by default
 BATCH_SIZES = [1, 10, 100, 1000, 10_000]
 DEPTHS = [0, 0.25, 0.5, 0.9]  # shares of the users before a page
 PAGE_ROUNDS = 7  # the first of them may find nothing in the server's memory

@@ -38,6 +38,15 @@ def described(query) -> str:
     return re.sub(r"AUTO_INCREMENT=\d+ ", "", query("SHOW CREATE TABLE user_data")[0][1])
 
 
+def prepare(server, mode: str, *columns: str) -> None:
+    """Give a server a mode for all sessions, and a user_data with its first two columns as told."""
+    with server.connect() as connection:
+        connection.cmd_query(f"SET GLOBAL sql_mode = '{mode}'")
+        connection.cmd_query("CREATE DATABASE ALX_prodev")
+        definition = ", ".join([*columns, EMAIL, AGE])
+        connection.cmd_query(f"CREATE TABLE ALX_prodev.user_data ({definition}) CHARSET=utf8mb4")
+
+
 UNFIT = [
     ([USER_ID, NAME, EMAIL, AGE], "ENGINE=MyISAM CHARSET=utf8mb4", "ENGINE is MyISAM, not InnoDB"),
     (["user_id VARCHAR(36) NOT NULL", NAME, EMAIL, AGE], "", KEY),
@@ -176,13 +185,7 @@ NAMES = [
 
 @pytest.mark.parametrize("mode", ["", "NO_BACKSLASH_ESCAPES,ANSI_QUOTES,PAD_CHAR_TO_FULL_LENGTH"])
 def test_values_arrive_as_they_are(own_server, run, tmp_path, mode):
-    with own_server.connect() as connection:
-        connection.cmd_query(f"SET GLOBAL sql_mode = '{mode}'")
-        connection.cmd_query("CREATE DATABASE ALX_prodev")
-        connection.cmd_query(
-            "CREATE TABLE ALX_prodev.user_data (user_id CHAR(40) PRIMARY KEY, "
-            f"name CHAR(9) NOT NULL, {EMAIL}, {AGE}) CHARSET=utf8mb4"
-        )
+    prepare(own_server, mode, "user_id CHAR(40) PRIMARY KEY", "name CHAR(9) NOT NULL")
     file = tmp_path / "users.csv"
     with open(file, "w", encoding="utf-8", newline="") as text:
         rows = [(name, f"{number}@{name}", 1) for number, name in enumerate(NAMES)]
@@ -225,13 +228,7 @@ SMALL = {
 @pytest.mark.parametrize("definition", SMALL)
 def test_nothing_is_cut_on_a_server_that_is_not_strict(own_server, run, query, definition):
     number, expected = SMALL[definition]
-    with own_server.connect() as connection:
-        connection.cmd_query("SET GLOBAL sql_mode = 'NO_BACKSLASH_ESCAPES'")
-        connection.cmd_query("CREATE DATABASE ALX_prodev")
-        connection.cmd_query(
-            f"CREATE TABLE ALX_prodev.user_data ({USER_ID}, {definition}, {EMAIL}, {AGE}) "
-            "CHARSET=utf8mb4"
-        )
+    prepare(own_server, "NO_BACKSLASH_ESCAPES", USER_ID, definition)
     done = run("seed.py")
     assert done.returncode == 1
     assert expected in done.stderr

@@ -66,5 +66,6 @@ class Proxy:
         self._listener.close()
         for end in self._sockets:
             with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+                end.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads from it
+            end.close()  # only this ends a server's send where nobody has read what came before
         self._talking.set()

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import mysql.connector
 
 PROJECT = Path(__file__).resolve().parent.parent
-INSTALL = "apt-get install mariadb-server-core mariadb-client-core"
+INSTALL = "apt-get install default-mysql-server-core default-mysql-client-core"
 
 
 class ServerError(Exception):
@@ -74,6 +74,8 @@ class PrivateServer:
         program = Program.on_path()
         check_port_is_free(self.port, self.host)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.log.touch()
+        self._log_before = self.log.stat().st_size
         # Neither family can read the other's files, so each has a folder of its own.
         data = self.folder / program.family
         if not data.exists():
@@ -127,7 +129,9 @@ class PrivateServer:
         with open(self.log, "ab") as log:
             status = subprocess.run(command, stdout=log, stderr=log).returncode
         if status:
-            raise ServerError(f"{command[0]} failed (exit status {status}).\n{self._end_of_log()}")
+            raise ServerError(
+                f"{command[0]} failed (exit status {status}).\n{self._what_it_said()}"
+            )
         unfinished.chmod(0o700)
         unfinished.rename(data)
 
@@ -154,7 +158,7 @@ class PrivateServer:
             if self.process.poll() is not None:
                 raise ServerError(
                     f"the server ended at start (exit status {self.process.returncode}).\n"
-                    + self._end_of_log()
+                    + self._what_it_said()
                 )
             try:
                 self.connect().close()
@@ -164,13 +168,15 @@ class PrivateServer:
                     self.stop()
                     raise ServerError(
                         f"the server did not answer within {seconds:.0f} seconds: {error}\n"
-                        + self._end_of_log()
+                        + self._what_it_said()
                     ) from error
             time.sleep(0.05)
 
-    def _end_of_log(self, lines: int = 8) -> str:
-        text = self.log.read_text(encoding="utf-8", errors="replace")
-        return f"The end of {self.log}:\n" + "\n".join(text.splitlines()[-lines:])
+    def _what_it_said(self, most: int = 8) -> str:
+        """Return the errors in the log since start() was called, its end where it has none."""
+        lines = self.log.read_bytes()[self._log_before :].decode(errors="replace").splitlines()
+        errors = [line for line in lines if "ERROR" in line]  # MariaDB says much about bug reports
+        return f"From {self.log}:\n" + "\n".join(errors[:most] or lines[-most:])
 
     def connect(self, **settings):
         """Return a new connection to the server, as its own account unless told otherwise."""
@@ -189,11 +195,14 @@ class PrivateServer:
         }
 
     def running(self) -> tuple[int, int] | None:
-        """Return process id and port of the server that runs on this folder, None if none does."""
+        """Return process id and port of the server that runs on this folder, None if none does.
+
+        Raises PermissionError if the folder is another user's.
+        """
         try:
             pid = int(self.pid_file.read_text())
             command = Path(f"/proc/{pid}/cmdline").read_text()
-        except (OSError, ValueError):
+        except (FileNotFoundError, ProcessLookupError, ValueError):
             return None
         # Another process may have the number by now; a dead one has an empty command line.
         port = re.search(r"\0--port=(\d+)\0", command)
@@ -257,6 +266,7 @@ def main() -> None:
     )
     parser.add_argument("action", choices=["start", "status", "stop"])
     action = parser.parse_args().action
+    folder = PROJECT / ".mysql"
     try:
         settings = seed.connection_settings()
         if settings["host"] not in ("localhost", "127.0.0.1"):
@@ -264,28 +274,33 @@ def main() -> None:
                 f"MYSQL_HOST is {settings['host']}, but this runs a server on this machine only: "
                 "unset MYSQL_HOST"
             )
-        server = PrivateServer(
-            PROJECT / ".mysql", settings["port"], settings["user"], settings["password"]
-        )
+        server = PrivateServer(folder, settings["port"], settings["user"], settings["password"])
         running = server.running()
-        if action == "stop" or not running:
-            if action == "start":
-                server.start()
-            elif action == "stop" and running:
-                server.stop()
-                print("Stopped; its data stays in .mysql/")
-                return
-            else:
-                print("Not running")
-                sys.exit(action == "status")
+        if action == "stop" and running:
+            server.stop()
+            print("Stopped; its data stays in .mysql/")
+        elif action == "start" and not running:
+            server.start()
+            server.process.returncode = 0  # it goes on without this process: Popen would complain
+        elif not running:
+            print("Not running")
+            sys.exit(action == "status")
         elif running[1] != server.port:
             raise ServerError(
-                f"the server runs at port {running[1]}, not {server.port}: stop it first"
+                f"the server runs at port {running[1]}, not {server.port}: "
+                f"export MYSQL_PORT={running[1]}, or stop it first"
             )
-        with server.connect() as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT VERSION()")
-            print(f"Server {cursor.fetchone()[0]} is ready at 127.0.0.1:{server.port}")
-    except (ServerError, ValueError, mysql.connector.Error) as error:
+        if action != "stop":
+            with server.connect() as connection, connection.cursor() as cursor:
+                cursor.execute("SELECT VERSION()")
+                print(f"Server {cursor.fetchone()[0]} is ready at 127.0.0.1:{server.port}")
+    except mysql.connector.Error as error:
+        account = ": set the MYSQL_USER and MYSQL_PASSWORD of its start, or stop and start it"
+        sys.exit(f"mysql_server.py: {error}{account if error.errno == 1045 else ''}")
+    except PermissionError as error:
+        owner = f"run this as the owner of {folder if folder.exists() else PROJECT}"
+        sys.exit(f"mysql_server.py: {error.filename}: {error.strerror}: {owner}")
+    except (ServerError, OSError, ValueError) as error:
         sys.exit(f"mysql_server.py: {error}")
 
 

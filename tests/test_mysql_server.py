@@ -9,11 +9,13 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from conftest import wait_until
 
+import mysql_server
 from mysql_server import PROJECT, PrivateServer, ServerError, free_port
 
 
@@ -28,7 +30,8 @@ def command(private_server, tmp_path):
     def command(action: str, **variables: str) -> subprocess.CompletedProcess[str]:
         settings = {f"MYSQL_{name}": "" for name in ("HOST", "USER", "PASSWORD")}
         return subprocess.run(
-            [sys.executable, script, action],
+            # Development mode tells of what is left behind.
+            [sys.executable, "-X", "dev", script, action],
             env={**os.environ, **settings, "MYSQL_PORT": port, **variables},
             capture_output=True,
             text=True,
@@ -115,14 +118,52 @@ def test_a_second_port_for_a_server_that_runs(command):
     command("start")
     other = str(free_port())
     assert error_lines(command("start", MYSQL_PORT=other)) == [
-        f"mysql_server.py: the server runs at port {command.port}, not {other}: stop it first"
+        f"mysql_server.py: the server runs at port {command.port}, not {other}: "
+        f"export MYSQL_PORT={command.port}, or stop it first"
     ]
+
+
+def test_another_account_than_the_running_servers(command):
+    command("start", MYSQL_USER="ann", MYSQL_PASSWORD="p")
+    for action in ("start", "status"):
+        [line] = error_lines(command(action, MYSQL_USER="ann"))
+        assert "1045" in line
+        assert line.endswith(
+            ": set the MYSQL_USER and MYSQL_PASSWORD of its start, or stop and start it"
+        )
+    assert command("stop").returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")
+def test_another_users_folder(seed, monkeypatch):
+    def as_nobody(action: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["mysql_server.py", action])
+        os.seteuid(65534)
+        try:
+            with pytest.raises(SystemExit) as error:
+                mysql_server.main()
+        finally:
+            os.seteuid(0)
+        return error.value.code
+
+    monkeypatch.setenv("MYSQL_PORT", str(free_port()))
+    with tempfile.TemporaryDirectory() as folder:  # not tmp_path, of which nobody sees anything
+        Path(folder).chmod(0o755)
+        monkeypatch.setattr(mysql_server, "PROJECT", Path(folder))
+        denied = f"mysql_server.py: {folder}/.mysql%s: Permission denied: run this as the owner of "
+        assert as_nobody("start") == denied % "" + folder
+        (Path(folder) / ".mysql").mkdir(0o700)
+        for action in ("start", "status", "stop"):
+            assert as_nobody(action) == denied % "/mysqld.pid" + f"{folder}/.mysql"
 
 
 def test_no_program_on_path(command, tmp_path):
     [line] = error_lines(command("start", PATH=str(tmp_path)))
     assert line.startswith("mysql_server.py: ")
-    assert "not on PATH: export PATH=" in line or "on PATH: apt-get install mariadb-server" in line
+    assert (
+        "not on PATH: export PATH=" in line
+        or "on PATH: apt-get install default-mysql-server" in line
+    )
 
 
 def test_another_machine(command):
@@ -138,8 +179,9 @@ def test_a_server_that_dies_at_start_shows_its_log(private_server, tmp_path):
         server.start("--no-such-option")
     first, second, *log = str(error.value).splitlines()
     assert first.startswith("the server ended at start (exit status ")
-    assert second == f"The end of {server.log}:"
-    assert "no-such-option" in "".join(log)
+    assert second == f"From {server.log}:"
+    assert "no-such-option" in log[0]
+    assert all("ERROR" in line for line in log)
 
 
 def test_an_interrupted_first_start_is_repeated(private_server, tmp_path):

@@ -35,11 +35,27 @@ def wait_until(condition, process: subprocess.Popen | None = None, pause: float 
         time.sleep(pause)
 
 
+class ThrowAwayServer(PrivateServer):
+    """A private server that starts on a copy of an empty one's data, and ends by being killed."""
+
+    templates: Path  # the folder for the empty ones
+
+    def _initialise(self, program: Program, data: Path) -> None:
+        template = self.templates / program.family
+        if not template.exists():
+            super()._initialise(program, template)
+            (template / "auto.cnf").unlink(missing_ok=True)  # the identity of a MySQL server
+        shutil.copytree(template, data)
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
 class Session:
     """What one test session runs on: a folder with the scripts, and perhaps a server of its own."""
 
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="generators-"))
+    def __init__(self, folder: Path) -> None:
+        self.folder = ThrowAwayServer.templates = folder
         self.server = None
         try:
             Program.on_path()
@@ -47,10 +63,10 @@ class Session:
             self._use_the_named_server(error)
         else:
             self.project = PROJECT
-            self.server = PrivateServer(self.folder / "server", free_port(), password="it's \\ own")
+            self.server = ThrowAwayServer(folder / "server", free_port(), password="it's \\ own")
             self.server.start()
             # No option file of the user's leads elsewhere.
-            os.environ.update(self.server.environment(), HOME=str(self.folder))
+            os.environ.update(self.server.environment(), HOME=str(folder))
         sys.path.insert(0, str(self.project))
 
     def _use_the_named_server(self, reason: ServerError) -> None:
@@ -67,23 +83,25 @@ class Session:
         import seed
 
         try:
-            seed.connect_db().close()
+            with seed.connect_db() as connection:
+                seed.create_database(connection)
         except (mysql.connector.Error, ValueError) as error:
-            shutil.rmtree(self.folder)
-            pytest.exit(f"no server to test on: {reason}; and the MYSQL_* server: {error}", 1)
+            raise ServerError(
+                f"{reason}; and the MYSQL_* server, in a database {seed.DATABASE}: {error}"
+            ) from error
 
     def close(self) -> None:
         if self.server:
-            self.server.stop()
+            self.server.kill()
         else:
             import seed
 
-            with seed.connect_db() as connection, connection.cursor() as cursor:
-                cursor.execute(f"DROP DATABASE IF EXISTS {seed.DATABASE}")
-        shutil.rmtree(self.folder)
+            with seed.connect_db() as connection:
+                connection.cmd_query(f"DROP DATABASE IF EXISTS {seed.DATABASE}")
 
 
 session = None
+temporary = tempfile.TemporaryDirectory(prefix="generators-")
 # Where the suite runs in the background, its shell has Ctrl-C ignored, and so would all it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -91,14 +109,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_sessionstart() -> None:
     global session
     try:
-        session = Session()
+        session = Session(Path(temporary.name))
     except ServerError as error:
+        temporary.cleanup()
         pytest.exit(f"no server to test on: {error}", 1)
 
 
 def pytest_sessionfinish() -> None:
     if session:
         session.close()
+    temporary.cleanup()
 
 
 @pytest.fixture
@@ -118,7 +138,7 @@ def private_server() -> PrivateServer:
 @pytest.fixture
 def own_server(tmp_path, private_server, monkeypatch):
     """A server for one test to stop or kill; the MYSQL_* variables lead to it."""
-    with PrivateServer(tmp_path / "server", free_port()) as server:
+    with ThrowAwayServer(tmp_path / "server", free_port()) as server:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
         yield server
@@ -133,7 +153,7 @@ def large(private_server, tmp_path_factory):
         files[rows] = folder / f"{rows}.csv"
         with open(files[rows], "w", encoding="utf-8", newline="") as file:
             write_csv(file, rows)
-    with PrivateServer(folder / "server", free_port()) as server:
+    with ThrowAwayServer(folder / "server", free_port()) as server:
         server.files = files
         server.rows = 0
         yield server

@@ -8,9 +8,10 @@ import subprocess
 
 import mysql.connector
 import pytest
+from conftest import ThrowAwayServer
 from test_faults import SCRIPTS
 
-from mysql_server import PrivateServer, Program, free_port
+from mysql_server import Program, free_port
 
 PASSWORD = "not to be shown"
 
@@ -109,7 +110,7 @@ def certificates(tmp_path):
 @pytest.fixture
 def tls_server(certificates, private_server):
     """A server that refuses a client without TLS."""
-    server = PrivateServer(certificates / "server", free_port())
+    server = ThrowAwayServer(certificates / "server", free_port())
     server.start(
         f"--ssl-ca={certificates / 'ca.pem'}",
         f"--ssl-cert={certificates / 'server.pem'}",
@@ -117,7 +118,7 @@ def tls_server(certificates, private_server):
         "--require-secure-transport=ON",
     )
     yield server
-    server.stop()
+    server.kill()
 
 
 def test_tls_settings_of_the_option_file_are_honoured(tls_server, certificates, run, option_file):

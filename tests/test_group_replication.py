@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import mysql.connector
 import pytest
-from conftest import wait_until
+from conftest import ThrowAwayServer, wait_until
 from test_faults import INNODB_TRX_PAUSE
 from test_streams import GENERATORS
 
@@ -31,7 +31,7 @@ class Group:
         name = str(uuid.uuid4())
         self.members = []
         for number, address in enumerate(addresses, 1):
-            server = PrivateServer(folder / f"member{number}", free_port())
+            server = ThrowAwayServer(folder / f"member{number}", free_port())
             server.options = [
                 *("--log-bin=binlog", f"--server-id={number}", "--gtid-mode=ON"),
                 *("--enforce-gtid-consistency=ON", "--plugin-load-add=group_replication.so"),

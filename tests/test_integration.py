@@ -41,7 +41,7 @@ def test_seed_reports_what_it_did(no_database, run):
         done = run("seed.py")
         assert (done.returncode, done.stderr) == (0, "")
         server, database, table, users = done.stdout.splitlines()
-        assert re.match(r"Server \d+\.\d+\.\d+\S* at \S+:\d+$", server)
+        assert re.match(r"Server \d+\.\d+\.\d+.* at \S+:\d+$", server)
         assert database == f"Database {seed.DATABASE} is present"
         assert table == "Table user_data created successfully"
         assert users == count

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import mysql.connector
 import pytest
-from conftest import MANY, wait_until
+from conftest import MANY, ThrowAwayServer, wait_until
 from proxy import Proxy
 from test_faults import SCRIPTS, kill_connections, processes
 from test_streams import GENERATORS, connections_left, stream_users
@@ -245,11 +245,11 @@ def test_a_pause_has_a_limit(seeded, seed):
 @pytest.fixture
 def two_servers(tmp_path, private_server):
     """Two servers that give the same name to themselves."""
-    one = PrivateServer(tmp_path / "one", free_port())
-    two = PrivateServer(tmp_path / "two", one.port)  # MariaDB's server_uid is from MAC and port
+    one = ThrowAwayServer(tmp_path / "one", free_port())
+    two = ThrowAwayServer(tmp_path / "two", one.port)  # MariaDB's server_uid is from MAC and port
     two.host = "127.0.0.2"
-    with one:
-        pass
+    one.start()
+    one.stop()
     shutil.copytree(one.folder, two.folder)  # MySQL's server_uuid is in the data folder
     with one, two:
         yield one, two

@@ -116,17 +116,28 @@ def suite(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]
 def test_without_a_program_the_suite_uses_the_named_server(private_server, seeded, query):
     done = suite("tests/test_integration.py", "tests/test_mysql_server.py", "-k", "prints or start")
     assert done.returncode == 0, done.stdout
-    assert re.search(r"SKIPPED .* needs a server of its own: apt-get install mariadb", done.stdout)
+    assert re.search(
+        r"SKIPPED .* needs a server of its own: apt-get install default-mysql-s", done.stdout
+    )
     assert re.search(r"\n3 passed, \d+ skipped", done.stdout)
     # It has left the table of this server as it was, and nothing else.
     assert query("SELECT COUNT(*) FROM user_data") == [(1000,)]
     assert query("SHOW DATABASES LIKE 'ALX_prodev_test%'") == []
 
 
-def test_without_any_server_the_suite_fails_with_one_line():
-    done = suite("tests/test_unit.py", MYSQL_HOST="127.0.0.1", MYSQL_PORT=str(free_port()))
-    assert done.returncode == 1
-    [line] = done.stdout.splitlines()
-    assert "no server to test on: " in line
-    assert "mariadb" in line
-    assert "Can't connect to MySQL server on '127.0.0.1:" in line
+def test_without_a_server_to_test_on_the_suite_ends_with_one_line(private_server, tmp_path):
+    with private_server.connect() as connection:
+        connection.cmd_query("CREATE USER ann@localhost")
+        connection.cmd_query("GRANT ALL ON ALX_prodev.* TO ann@localhost")
+        for variables, expected in (
+            ({"MYSQL_PORT": str(free_port())}, "Can't connect to MySQL server on '127.0.0.1:"),
+            ({"MYSQL_USER": "ann", "MYSQL_PASSWORD": ""}, "Access denied for user 'ann'@'localho"),
+        ):
+            done = suite("tests/test_unit.py", TMPDIR=str(tmp_path), **variables)
+            assert (done.returncode, list(tmp_path.iterdir())) == (1, [])
+            [line] = done.stdout.splitlines()
+            assert "no server to test on: " in line
+            assert "on PATH: " in line
+            assert ", in a database ALX_prodev_test_" in line
+            assert expected in line
+        connection.cmd_query("DROP USER ann@localhost")

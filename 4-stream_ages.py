@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import argparse
 import builtins
-from typing import Iterator
+from typing import Callable, Iterator
 
 import seed
 
 # `python3 -m memory_profiler 4-stream_ages.py` puts a decorator of this name into builtins.
-profile = getattr(builtins, "profile", lambda function: function)
+Average = Callable[[], float]
+profile: Callable[[Average], Average] = getattr(builtins, "profile", lambda function: function)
 
 
 def stream_user_ages() -> Iterator[int]:

@@ -24,7 +24,7 @@ from functools import partial
 from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator, NamedTuple, TextIO, Tuple
+from typing import Any, Callable, Generator, Iterable, Iterator, NamedTuple, TextIO, Tuple, cast
 
 import mysql.connector
 from mysql.connector import errorcode
@@ -33,7 +33,9 @@ from mysql.connector.abstracts import MySQLConnectionAbstract
 try:
     from mysql.connector.cursor_cext import CMySQLCursorRaw as DriverCursor
 except ImportError:  # no C extension for this machine: all works, only slower
-    from mysql.connector.cursor import MySQLCursorRaw as DriverCursor
+    from mysql.connector.cursor import (  # type: ignore[assignment]  # it does the same
+        MySQLCursorRaw as DriverCursor,
+    )
 
 DATABASE = "ALX_prodev"
 CSV_FILE = Path(__file__).resolve().parent / "user_data.csv"
@@ -118,7 +120,7 @@ OPTIONS = ["host", "port", "user", "password", "socket", "connect_timeout"]
 OPTIONS += ["ssl_mode", "ssl_ca", "ssl_cert", "ssl_key"]
 SSL_MODES = ["DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"]
 # An option up to its comment (a # in quotes begins none), and what stands for what behind a \.
-BEFORE_COMMENT = re.compile(r"""([^#'"]|(['"])(\\.|(?!\2)[^\\])*(\2|\\?$))*""")
+BEFORE_COMMENT = re.compile(r"""((?:[^#'"]|(['"])(\\.|(?!\2)[^\\])*(\2|\\?$))*).*""")
 ESCAPES = dict(zip("ntrbs'\"\\", "\n\t\r\b '\"\\"))
 
 
@@ -159,7 +161,7 @@ def read_option_file(path: str, including: tuple[str, ...] = ()) -> Iterator[tup
                 if group is None:
                     what = "an option, or a byte order mark,"
                     raise ValueError(f"{path}:{number}: {what} before the first [group]")
-                name, _, value = BEFORE_COMMENT.match(line)[0].partition("=")
+                name, _, value = BEFORE_COMMENT.sub(r"\1", line).partition("=")
                 value = re.sub(r"^(['\"])(.*)\1$", r"\2", value.strip())
                 if group.rstrip().lower() == "client":
                     value = re.sub(r"\\(.)", lambda match: ESCAPES.get(match[1], match[0]), value)
@@ -207,7 +209,7 @@ def connect(ssl_mode: str, **settings: Any) -> MySQLConnectionAbstract:
     server = settings.get("unix_socket") or f"{settings['host']}:{settings['port']}"
     security = SSL_MODES.index(ssl_mode.upper())
     try:
-        connection = mysql.connector.connect(
+        driver_connection = mysql.connector.connect(
             ssl_disabled=security == 0,
             ssl_verify_cert=security >= 3,
             ssl_verify_identity=security >= 4,
@@ -227,14 +229,22 @@ def connect(ssl_mode: str, **settings: Any) -> MySQLConnectionAbstract:
         else:
             number, message = errorcode.CR_SERVER_HANDSHAKE_ERR, f"{server} does not answer"
         raise mysql.connector.OperationalError(message, number) from error
+    connection = cast(MySQLConnectionAbstract, driver_connection)  # not one of a pool
     # With the C extension, even a certificate to be verified is none to be asked for.
-    encrypted = "SHOW STATUS LIKE 'Ssl_cipher'"
-    if security >= 2 and "unix_socket" not in settings and not connection.info_query(encrypted)[1]:
+    cipher = "SHOW STATUS LIKE 'Ssl_cipher'"
+    if security >= 2 and "unix_socket" not in settings and not query(connection, cipher)[0][1]:
         connection.close()
         raise mysql.connector.InterfaceError(
             f"{server} has no TLS", errorcode.CR_SSL_CONNECTION_ERROR
         )
     return connection
+
+
+def query(connection: MySQLConnectionAbstract, statement: str) -> list[Any]:
+    """Return all rows of a query."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return list(cursor.fetchall())
 
 
 def connect_db() -> MySQLConnectionAbstract:
@@ -265,8 +275,7 @@ def create_database(connection: MySQLConnectionAbstract) -> None:
 
     Raises mysql.connector.Error if the user may not.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE IF NOT EXISTS {DATABASE} CHARACTER SET utf8mb4")
+    connection.cmd_query(f"CREATE DATABASE IF NOT EXISTS {DATABASE} CHARACTER SET utf8mb4")
 
 
 def create_table(connection: MySQLConnectionAbstract) -> None:
@@ -277,13 +286,10 @@ def create_table(connection: MySQLConnectionAbstract) -> None:
     Raises mysql.connector.Error if the user may not, and ValueError for a table that is there in a
     shape in which users would be lost, cut or doubled.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(TABLE_FACTS)
-        facts = cursor.fetchall()
-        if not facts:
-            cursor.execute(CREATE_TABLE)
-            cursor.execute(TABLE_FACTS)
-            facts = cursor.fetchall()
+    facts = query(connection, TABLE_FACTS)
+    if not facts:
+        connection.cmd_query(CREATE_TABLE)
+        facts = query(connection, TABLE_FACTS)
     check_table(facts)
     print("Table user_data created successfully")
 
@@ -544,7 +550,9 @@ def insert_data_once(
     return ImportCount(inserted, rows_read - inserted)
 
 
-def insert_statements(csv_file: str | os.PathLike[str]) -> Iterator[tuple[str, int, float]]:
+def insert_statements(
+    csv_file: str | os.PathLike[str],
+) -> Generator[tuple[str, int, float], None, None]:
     """Yield an INSERT for each BATCH_SIZE users of a CSV file, their number, and the file's share.
 
     The values stand in the statements, as literal() writes them. Placeholders are the rule, but the
@@ -568,7 +576,7 @@ def literal(text: str) -> str:
     return f"'{text}'"
 
 
-def prefetch(items: Iterator[Any]) -> Iterator[Any]:
+def prefetch(items: Iterator[Any]) -> Generator[Any, None, None]:
     """Yield the items; while the caller works on one, a thread gets the next.
 
     Of use where the caller waits, as for a server: the driver's C extension lets other threads run
@@ -597,7 +605,7 @@ class StreamCursor(DriverCursor):
 
     columns: tuple[str, ...]  # of the query that a subclass is for
 
-    def __init__(self, connection: MySQLConnectionAbstract, *timeouts: Any) -> None:
+    def __init__(self, connection: Any, *timeouts: Any) -> None:
         super().__init__(connection, *timeouts)
         self._source = connection
         self._rows: Iterator[Any] = iter(())
@@ -650,7 +658,7 @@ def check_rows(columns: tuple[str, ...], rows: list[tuple[bytes, ...]]) -> None:
                 int(value) if column == "age" else value.decode()
             except (AttributeError, TypeError, ValueError):
                 kind = "a whole number" if column == "age" else "UTF-8 text"
-                found = "NULL" if value is None else bytes(value)
+                found = "NULL" if value is None else repr(bytes(value))
                 raise ValueError(
                     f"user_data: {column} {found} is not {kind}: "
                     "mend that row, or rename the table and run python3 seed.py"
@@ -699,7 +707,7 @@ def open_stream(cursor_class: type[StreamCursor]) -> Iterator[StreamCursor]:
             connection.cmd_query(STREAM_SESSION)
             with suppress(mysql.connector.Error):  # without it a stop is only slower
                 connection.cmd_query(f"DO GET_LOCK('{name}', 0)")
-            yield connection.cursor(cursor_class=cursor_class)
+            yield cast(StreamCursor, connection.cursor(cursor_class=cursor_class))
         finally:
             if connection.unread_result is True:  # in a unit test's mock it is truthy, not True
                 cancel_query(name)
@@ -814,7 +822,8 @@ def size_argument(description: str, name: str, default: int, help: str) -> int:
     parser.add_argument(
         "size", metavar=name, nargs="?", type=size, default=default, help=f"{help} ({default})"
     )
-    return parser.parse_args().size
+    chosen: int = parser.parse_args().size
+    return chosen
 
 
 def write_over(line: str) -> None:
@@ -841,9 +850,7 @@ def main() -> None:
     csv_file = parser.parse_args().csv_file
     with connect_db() as connection:
         create_database(connection)
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT VERSION()")
-            (version,) = cursor.fetchone()
+        ((version,),) = query(connection, "SELECT VERSION()")
         print(f"Server {version} at {connection.server_host}:{connection.server_port}")
         print(f"Database {DATABASE} is present")
     with connect_to_prodev() as connection:

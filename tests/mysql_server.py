@@ -28,6 +28,9 @@ import mysql.connector
 
 PROJECT = Path(__file__).resolve().parent.parent
 INSTALL = "apt-get install default-mysql-server-core default-mysql-client-core"
+# A server that root starts must be told that this is meant. (From a plain --user mariadb-install-db
+# would change owners, also of files that are not the server's, and fail where there is a space.)
+AS_ROOT = ["--loose-user=root"] if os.geteuid() == 0 else []
 
 
 class ServerError(Exception):
@@ -85,7 +88,7 @@ class PrivateServer:
         accounts = self.folder / "accounts.sql"
         accounts.touch(mode=0o600)
         accounts.write_text(self._account_statements())
-        command = [program.path, "--no-defaults", *self._folders(data)]
+        command = [program.path, "--no-defaults", f"--datadir={data}", *AS_ROOT]
         command += [f"--port={self.port}", f"--bind-address={self.host}"]
         # A relative socket stands in the data folder: no path is too long for it.
         command += ["--socket=mysqld.sock", f"--init-file={accounts}", f"--log-error={self.log}"]
@@ -95,6 +98,7 @@ class PrivateServer:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [*command, *options],
+                env=self._with_own_tmpdir(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -105,13 +109,12 @@ class PrivateServer:
         finally:
             accounts.unlink()  # it holds the password
 
-    def _folders(self, data: Path) -> list[str]:
-        """Return the options for the server's folders, and to run as root where root starts it."""
-        # In a tmpdir that they share, a MariaDB that starts deletes the others' temporary tables.
+    def _with_own_tmpdir(self) -> dict[str, str]:
+        # In one that they share, a MariaDB that starts deletes the others' temporary tables. Not as
+        # an option, which mariadb-install-db would take for two where there is a space in it.
         tmpdir = self.folder / "tmp"
         tmpdir.mkdir(exist_ok=True)
-        as_root = ["--user=root"] if os.geteuid() == 0 else []
-        return [f"--datadir={data}", f"--tmpdir={tmpdir}", *as_root]
+        return {**os.environ, "TMPDIR": str(tmpdir)}
 
     def _initialise(self, program: Program, data: Path) -> None:
         # Under another name until it is whole, so that an interrupted start can be repeated.
@@ -125,9 +128,10 @@ class PrivateServer:
         else:
             command = [program.path, "--no-defaults", "--initialize-insecure"]
             command += ["--secure-file-priv=NULL"]
-        command += self._folders(unfinished)
+        command += [f"--datadir={unfinished}", *AS_ROOT]
+        environment = self._with_own_tmpdir()
         with open(self.log, "ab") as log:
-            status = subprocess.run(command, stdout=log, stderr=log).returncode
+            status = subprocess.run(command, env=environment, stdout=log, stderr=log).returncode
         if status:
             raise ServerError(
                 f"{command[0]} failed (exit status {status}).\n{self._what_it_said()}"

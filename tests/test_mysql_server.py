@@ -22,9 +22,10 @@ from mysql_server import PROJECT, PrivateServer, ServerError, free_port
 @pytest.fixture
 def command(private_server, tmp_path):
     """A function that runs mysql_server.py in a project of its own, on a port of its own."""
-    (tmp_path / "tests").mkdir()
-    shutil.copy(PROJECT / "seed.py", tmp_path)
-    script = shutil.copy(PROJECT / "tests/mysql_server.py", tmp_path / "tests")
+    folder = tmp_path / "mes générateurs"
+    (folder / "tests").mkdir(parents=True)
+    shutil.copy(PROJECT / "seed.py", folder)
+    script = shutil.copy(PROJECT / "tests/mysql_server.py", folder / "tests")
     port = str(free_port())
 
     def command(action: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -39,7 +40,7 @@ def command(private_server, tmp_path):
         )
 
     command.port = port
-    command.folder = tmp_path / ".mysql"
+    command.folder = folder / ".mysql"
     yield command
     command("stop")
 
@@ -90,6 +91,11 @@ def test_its_data_is_its_owners_and_it_listens_on_loopback(command):
         listening = [line.split()[1] for line in table if line.split()[3] == "0A"]
     assert f"0100007F:{int(command.port):04X}" in listening
     assert f"00000000:{int(command.port):04X}" not in listening
+
+
+def test_it_shares_no_temporary_files(private_server):
+    with private_server.connect() as connection:
+        assert connection.info_query("SELECT @@tmpdir") == (str(private_server.folder / "tmp"),)
 
 
 def test_a_killed_server_is_not_running_and_starts_again(command):

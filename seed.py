@@ -782,6 +782,10 @@ def run(main: Callable[[], None]) -> None:
     except OSError as error:
         name = "output" if error.filename is None else error.filename or "''"
         message = f"{name}: {error.strerror}"
+    except UnicodeEncodeError as error:
+        character = ascii(error.object[error.start])
+        message = f"the output is in {error.encoding}, which has no {character}: "
+        message += "export PYTHONIOENCODING=utf-8"
     except ValueError as error:
         message = str(error)
     # Where stdout cannot be written, Python would try once more at exit, and complain.

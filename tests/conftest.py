@@ -100,6 +100,9 @@ class Session:
                 connection.cmd_query(f"DROP DATABASE IF EXISTS {seed.DATABASE}")
 
 
+# It hides what is not flushed, and is set on many machines, but not on most users'.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
 session = None
 temporary = tempfile.TemporaryDirectory(prefix="generators-")
 # Where the suite runs in the background, its shell has Ctrl-C ignored, and so would all it starts.

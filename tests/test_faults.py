@@ -118,6 +118,15 @@ def test_a_script_that_is_cut_ends_with_one_line(server_with, project, script, f
     assert "Average" not in output
 
 
+def test_a_page_that_is_cut_raises(server_with, seed_imported):
+    server = server_with()
+    with seed_imported.open_stream(seed_imported.UserCursor) as cursor:
+        cursor.execute(seed_imported.SELECT_USERS)
+        kill_connections(server)
+        with pytest.raises(mysql.connector.Error):
+            cursor.fetchall()
+
+
 def test_a_hundred_abandoned_streams_leave_nothing(server_with):
     server = server_with(10_000)
     rng = random.Random(4)
@@ -256,11 +265,18 @@ def test_what_another_transaction_undid_is_tried_again(
 
 
 def test_trying_again_has_an_end(connection, seed_imported, fail, failures, monkeypatch):
-    monkeypatch.setattr(seed_imported.time, "sleep", lambda _: None)
+    pauses, limits = [], []
+    monkeypatch.setattr(seed_imported.time, "sleep", pauses.append)
+    uniform = seed_imported.random.uniform
+    monkeypatch.setattr(
+        seed_imported.random, "uniform", lambda *ends: limits.append(ends) or uniform(*ends)
+    )
     fail(1213, 1000)
     with pytest.raises(mysql.connector.Error, match="rolled back"):
         seed_imported.insert_data(connection, seed_imported.CSV_FILE)
-    assert failures() == seed_imported.ATTEMPTS
+    assert failures() == seed_imported.ATTEMPTS == len(pauses) + 1
+    assert limits == [(0, 0.1 * 2**attempt) for attempt in range(1, seed_imported.ATTEMPTS)]
+    assert all(0 <= pause <= most for pause, (_, most) in zip(pauses, limits))
 
 
 def test_a_pipe_is_read_once(connection, seed_imported, fail, failures, tmp_path, query):

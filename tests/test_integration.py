@@ -256,6 +256,32 @@ def test_a_full_disk_is_one_line(seeded, project):
     assert done.stderr == "0-stream_users.py: output: No space left on device\n"
 
 
+def test_what_was_read_before_an_error_is_printed_before_its_line(connection, seed, project):
+    seed.insert_data(connection, seed.CSV_FILE)
+    connection.cmd_query("ALTER TABLE user_data MODIFY age INT NULL")
+    connection.cmd_query("UPDATE user_data SET age = NULL ORDER BY user_id DESC LIMIT 1")
+    done = subprocess.run(
+        [sys.executable, "0-stream_users.py", "1000"],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    *users, error = done.stdout.splitlines()
+    assert len(users) == 900
+    assert error.startswith("0-stream_users.py: user_data: age NULL is not a whole number: ")
+
+
+def test_output_that_cannot_hold_a_name_says_what_to_do(connection, seed, run):
+    seed.insert_data(connection, seed.CSV_FILE)
+    done = run("0-stream_users.py", 1000, PYTHONIOENCODING="latin-1")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "0-stream_users.py: the output is in latin-1, which has no '\\u0141': "
+        "export PYTHONIOENCODING=utf-8\n"
+    )
+
+
 def test_memory_profiler_reports_line_by_line(users, run):
     done = run("-m", "memory_profiler", "4-stream_ages.py")
     assert (done.returncode, done.stderr) == (0, "")

@@ -113,6 +113,7 @@ def test_without_ids_a_second_run_finds_the_same_users(connection, seed, tmp_pat
 
 def test_text_of_every_kind_comes_back_unchanged(connection, seed, tmp_path, table):
     names = ["O'Brien, Jr.", "😀 李娜", "back\\slash", "%s %(name)s", "; DROP TABLE user_data; --"]
+    names += ["two\r\nlines", "two\nlines", "n" * 255]
     users = [(str(uuid.UUID(int=n)), name, "a@example.com", n) for n, name in enumerate(names)]
     seed.insert_data(connection, write(tmp_path / "users.csv", csv_text(users=users)))
     assert table() == users

@@ -63,7 +63,7 @@ class Counting:
         queries = [text for command, text in log if command == "Query"]
         self.connections = sum(command == "Connect" for command, _ in log)
         self.selects = sum("FROM user_data" in text for text in queries)
-        self.kills = sum(text.startswith("KILL") for text in queries)
+        self.kills = sum(text.startswith("KILL QUERY IS_USED_LOCK(") for text in queries)
         self.rows_read += rows_read(self.server)
 
 
@@ -235,6 +235,20 @@ def test_pages_neither_skip_nor_repeat_while_others_come_and_go(connection, seed
 def test_a_user_with_an_empty_id_is_on_a_page(connection, query):
     connection.cmd_query("INSERT INTO user_data VALUES ('', 'Ann', 'ann@example.com', 30)")
     assert [user["name"] for page in lazy_pagination(10) for user in page] == ["Ann"]
+
+
+def test_users_come_in_order_without_an_index_to_give_it(connection):
+    connection.cmd_query("DROP TABLE user_data")
+    connection.cmd_query(
+        "CREATE TABLE user_data (user_id CHAR(1), name CHAR(1), email CHAR(1), age INT)"
+    )
+    for user_id in "dcba":
+        connection.cmd_query(f"INSERT INTO user_data VALUES ('{user_id}', '', '', 1)")
+    batches, pages = list(stream_users_in_batches(3)), list(lazy_pagination(3))
+    assert [user["user_id"] for user in stream_users()] == list("abcd")
+    assert [user["user_id"] for batch in batches for user in batch] == list("abcd")
+    assert [user["user_id"] for page in pages for user in page] == list("abcd")
+    assert [user["user_id"] for user in paginate_users(2, 1)] == list("bc")
 
 
 @pytest.mark.parametrize("size", [1, 7, 50, 100, 101, 250, 999, 1000, 1001])

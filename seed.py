@@ -66,7 +66,8 @@ FROM information_schema.columns
 WHERE table_schema = DATABASE() AND table_name = 'user_data'
 UNION ALL
 SELECT 'UNIQUE KEY',
-    GROUP_CONCAT(CONCAT(LOWER(column_name), COALESCE(CONCAT('(', sub_part, ')'), '')))
+    GROUP_CONCAT(CONCAT(LOWER(column_name), COALESCE(CONCAT('(', sub_part, ')'), ''))
+        ORDER BY seq_in_index)
 FROM information_schema.statistics
 WHERE table_schema = DATABASE() AND table_name = 'user_data' AND non_unique = 0
 GROUP BY index_name

@@ -149,7 +149,7 @@ def own_server(tmp_path, private_server, monkeypatch):
 
 @pytest.fixture(scope="session")
 def large(private_server, tmp_path_factory):
-    """A server with tables of 10,000 and of MANY users, in turn; far more than a socket buffers."""
+    """A server for server_with(), and files of 10,000 and of MANY users."""
     folder = tmp_path_factory.mktemp("large")
     files = {}
     for rows in (10_000, MANY):
@@ -164,21 +164,30 @@ def large(private_server, tmp_path_factory):
 
 @pytest.fixture
 def server_with(large, monkeypatch, capsys):
-    """A function that sees to it that the table has so many users, and returns the server."""
+    """A function that sees to it that the table has so many users, and returns the server.
+
+    A test that changes them sets the server's rows to 0.
+    """
     import seed
 
     for name, value in large.environment().items():
         monkeypatch.setenv(name, value)
 
     def server_with(rows: int = MANY) -> PrivateServer:
-        if large.rows != rows:
-            with seed.connect_db() as connection:
-                seed.create_database(connection)
-            with seed.connect_to_prodev() as connection:
-                connection.cmd_query("DROP TABLE IF EXISTS user_data")
+        if large.rows == rows:
+            return large
+        with seed.connect_db() as connection:
+            seed.create_database(connection)
+        with seed.connect_to_prodev() as connection:
+            if large.rows:
+                connection.cmd_query(f"RENAME TABLE user_data TO kept_{large.rows}")
+            connection.cmd_query("DROP TABLE IF EXISTS user_data")
+            if seed.query(connection, f"SHOW TABLES LIKE 'kept_{rows}'"):
+                connection.cmd_query(f"RENAME TABLE kept_{rows} TO user_data")
+            else:
                 seed.create_table(connection)
                 seed.insert_data(connection, large.files[rows])
-            large.rows = rows
+        large.rows = rows
         return large
 
     return server_with

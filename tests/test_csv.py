@@ -211,7 +211,7 @@ def test_an_endless_line_ends_at_once_and_takes_no_memory(run, project):
     done = run("seed.py", "/dev/zero")
     assert done.returncode == 1
     assert done.stderr == f"seed.py: /dev/zero:1: {ZERO_BYTE}\n"
-    pipe = f"tr '\\0' a < /dev/zero | {sys.executable} seed.py /dev/stdin"
+    pipe = f"tr '\\0' a < /dev/zero | '{sys.executable}' seed.py /dev/stdin"
     done = subprocess.run(
         pipe, shell=True, cwd=project, stderr=subprocess.PIPE, text=True, timeout=60
     )

@@ -235,13 +235,13 @@ def test_accounts_of_other_kinds(ask, own_server, run, option_file):
     def renamed(data: bytes) -> bytes:
         return data.replace(b"mysql_native_password", b"no_such_login_plug_in")
 
+    option_file("ssl-mode=disabled")  # logins without TLS
     if not is_mysql and mysql.connector.HAVE_CEXT:  # else the driver says -1, and why in words
         with Proxy((own_server.host, own_server.port), change=renamed) as proxy:
             done = run("4-stream_ages.py", MYSQL_PORT=str(proxy.port), **ANN)
         expected = "The driver cannot log in to that kind of account: ask the server's owner."
         assert hint(done, 2059) == expected
     if is_mysql:
-        option_file("ssl-mode=disabled")  # a first login without TLS
         expected = "Check the TLS settings in ~/.my.cnf."
         assert hint(run("4-stream_ages.py", **ANN), 2061) == expected
 

@@ -199,7 +199,7 @@ def test_files_as_people_have_them(tmp_path, text, line_end):
 
 def test_a_space_within_quotes_stays(tmp_path):
     file = tmp_path / "users.csv"
-    names = ['say "hi" , Ann', 'two\n"lines" , Ann', '5" , "pipe', "a , b"]
+    names = ['say "hi" , Ann', 'two\n"lines" , Ann', '5" , "pipe', "a , b", 'in\nx," , y']
     with open(file, "w", encoding="utf-8", newline="") as text:
         csv.writer(text).writerows(
             [["name", "email", "age"], *([name, "a@b", 1] for name in names)]

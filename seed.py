@@ -272,18 +272,21 @@ def connect_to_prodev() -> MySQLConnectionAbstract:
 
 
 def create_database(connection: MySQLConnectionAbstract) -> None:
-    """Create the database ALX_prodev if it does not exist, by one statement on the connection.
+    """Create the database ALX_prodev if it does not exist.
 
+    One query on the connection, and one statement more if the database is not there: in a cluster
+    even a CREATE that creates nothing rolls back the imports of others.
     Raises mysql.connector.Error if the user may not.
     """
-    connection.cmd_query(f"CREATE DATABASE IF NOT EXISTS {DATABASE} CHARACTER SET utf8mb4")
+    if (DATABASE,) not in query(connection, "SELECT schema_name FROM information_schema.schemata"):
+        connection.cmd_query(f"CREATE DATABASE IF NOT EXISTS {DATABASE} CHARACTER SET utf8mb4")
 
 
 def create_table(connection: MySQLConnectionAbstract) -> None:
     """Create the table user_data if it does not exist, and say so on stdout.
 
-    One query on the connection, which connect_to_prodev() has opened, two statements more if the
-    table is not there. One that is there is not changed.
+    One query on the connection, which has the database chosen, two statements more if the table is
+    not there. One that is there is not changed.
     Raises mysql.connector.Error if the user may not, and ValueError for a table that is there in a
     shape in which users would be lost, cut or doubled.
     """
@@ -512,8 +515,10 @@ def insert_data(
         try:
             return insert_data_once(connection, csv_file, progress)
         except mysql.connector.Error as error:
-            again = error.errno in TRY_AGAIN and os.path.isfile(csv_file)
-            if not again or attempt == ATTEMPTS:
+            # MySQL's groups may also say at the COMMIT that the storage engine found a deadlock.
+            deadlock = error.errno == errorcode.ER_ERROR_DURING_COMMIT and " 149 " in str(error.msg)
+            again = error.errno in TRY_AGAIN or deadlock
+            if not again or attempt == ATTEMPTS or not os.path.isfile(csv_file):
                 raise
         # Longer each time, and not the same for two that wait for each other.
         time.sleep(random.uniform(0, 0.1 * 2**attempt))
@@ -753,6 +758,14 @@ HINTS = {
         *(1264, 1366, 1406),
     ),
     "Another transaction was in the way: run it again.": (1020, 1213, 3101),
+    "If this is about a size, import the file in parts, as the README says; else run it again.": (
+        *(1105, 1180, 1197),
+    ),
+    "The group has lost its majority, or the import is larger than its "
+    "group_replication_transaction_size_limit: import the file in parts, as the README says.": (
+        3100,
+    ),
+    "That server is outside its cluster: set MYSQL_HOST and MYSQL_PORT to another one.": (1047,),
     "Another transaction holds those rows: run it again when that has ended "
     "(SELECT * FROM information_schema.innodb_trx shows whose it is).": (1205,),
     LOST: (1053, 1158, 1159, 1317, 1927, 2006, 2013, 2055, 4031),
@@ -858,7 +871,8 @@ def main() -> None:
         ((version,),) = query(connection, "SELECT VERSION()")
         print(f"Server {version} at {connection.server_host}:{connection.server_port}")
         print(f"Database {DATABASE} is present")
-    with connect_to_prodev() as connection:
+        # Not by another connection: behind a router, that one may lead to another server.
+        connection.database = DATABASE
         create_table(connection)
         on_a_terminal = sys.stderr.isatty()
         try:

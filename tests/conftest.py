@@ -7,19 +7,23 @@ has a name of its own; what needs to stop a server is then skipped.
 
 from __future__ import annotations
 
+import csv
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import mysql.connector
 import pytest
 
-from made_users import write_csv
+from made_users import made_users, write_csv
 from mysql_server import INSTALL, PROJECT, PrivateServer, Program, ServerError, free_port
 
 MANY = 300_000  # users: far more than a socket buffers
@@ -39,6 +43,8 @@ class ThrowAwayServer(PrivateServer):
     """A private server that starts on a copy of an empty one's data, and ends by being killed."""
 
     templates: Path  # the folder for the empty ones
+    # Of MariaDB's and MySQL's log, which takes 100 MB else.
+    sizes = ("--loose-innodb-log-file-size=16M", "--loose-innodb-redo-log-capacity=32M")
 
     def _initialise(self, program: Program, data: Path) -> None:
         template = self.templates / program.family
@@ -259,6 +265,115 @@ def run(project):
         )
 
     return run
+
+
+@pytest.fixture
+def start(project):
+    """A function that starts a script, whose output nobody reads; it is ended with the test."""
+    processes = []
+
+    def start(
+        script: str, *arguments: object, stdout: int = subprocess.DEVNULL, **variables: str
+    ) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, script, *map(str, arguments)],
+            cwd=project,
+            env={**os.environ, **variables},
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def imports_at_once(start):
+    """A function that imports files at servers, all at once, and returns what each counted.
+
+    It is given a file for each server, and returns pairs: inserted, and already there.
+    """
+
+    def imports_at_once(files: list, servers: list[PrivateServer]) -> list[tuple[int, int]]:
+        processes = [
+            start("seed.py", file, stdout=subprocess.PIPE, **server.environment())
+            for file, server in zip(files, servers)
+        ]
+        counts = []
+        for process in processes:
+            output, errors = process.communicate(timeout=300)
+            assert (process.returncode, errors) == (0, "")
+            inserted, _, _, already_there, *_ = output.splitlines()[-1].split()
+            counts.append((int(inserted), int(already_there)))
+        return counts
+
+    return imports_at_once
+
+
+@pytest.fixture
+def shuffled_file(tmp_path):
+    """A function that writes a file of users, in an order of its own, and returns its path."""
+
+    def shuffled_file(count: int, order: int) -> str:
+        users = list(islice(made_users(), count))
+        random.Random(order).shuffle(users)
+        file = tmp_path / f"{order}.csv"
+        with open(file, "w", encoding="utf-8", newline="") as text:
+            csv.writer(text).writerows([["user_id", "name", "email", "age"], *users])
+        return str(file)
+
+    return shuffled_file
+
+
+@pytest.fixture(scope="session")
+def family(private_server) -> str:
+    """The family that the servers of the tests are of, "mariadb" or "mysql"."""
+    return Program.on_path().family
+
+
+@pytest.fixture(scope="module")
+def cluster(family, tmp_path_factory):
+    """A cluster whose nodes all write: Galera, or a group with several primaries."""
+    import clusters
+
+    folder = tmp_path_factory.mktemp("cluster")
+    if family == "mysql":
+        cluster = clusters.Group(folder, all_primaries=True)
+    elif Path(clusters.PROVIDER).exists():
+        cluster = clusters.Galera(folder)
+    else:
+        pytest.skip("needs Galera: apt-get install galera-4")
+    with closing(cluster):
+        cluster.start()
+        yield cluster
+
+
+@pytest.fixture
+def empty_cluster(cluster, at):
+    """The cluster, all of it alive and without the database; the variables lead to a node."""
+    import seed
+
+    with at(cluster.nodes[0]).connect() as connection:
+        connection.cmd_query(f"DROP DATABASE IF EXISTS {seed.DATABASE}")
+    cluster.wait_until_applied()
+    return cluster
+
+
+@pytest.fixture
+def at(monkeypatch):
+    """A function that leads seed.py to a server: nothing else changes."""
+
+    def at(server: PrivateServer) -> PrivateServer:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        return server
+
+    return at
 
 
 @pytest.fixture

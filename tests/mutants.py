@@ -68,7 +68,7 @@ seed.py faults        undid_is_tried           errorcode.ER_CHECKREAD, ==>
 seed.py faults        undid_is_tried           errorcode.ER_TRANSACTION_ROLLBACK_DURING_COMMIT, ==>
 seed.py faults        has_an_end               uniform(0, ==> uniform(0.1,
 seed.py faults        has_an_end               time.sleep(random ==> abs(random
-seed.py faults        pipe_is_read_once        and os.path.isfile(csv_file) ==>
+seed.py faults        pipe_is_read_once        or not os.path.isfile(csv_file) ==>
 seed.py faults        lock_wait_is             ER_CHECKREAD, ==> ER_CHECKREAD, 1205,
 seed.py faults        ends_its_reading         while (item := following.result()) is not None: ==> for item in items:
 seed.py streams       a_stop_reads_no_more     connection.unread_result is True: ==> False:

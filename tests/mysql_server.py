@@ -63,6 +63,8 @@ class PrivateServer:
     rights; further server options go to start(). As a context manager it starts and stops itself.
     """
 
+    sizes: tuple[str, ...] = ()  # options for its files
+
     def __init__(self, folder: Path, port: int, user: str = "root", password: str = "") -> None:
         self.folder = folder.resolve()
         self.host = "127.0.0.1"
@@ -88,7 +90,7 @@ class PrivateServer:
         accounts = self.folder / "accounts.sql"
         accounts.touch(mode=0o600)
         accounts.write_text(self._account_statements())
-        command = [program.path, "--no-defaults", f"--datadir={data}", *AS_ROOT]
+        command = [program.path, "--no-defaults", f"--datadir={data}", *AS_ROOT, *self.sizes]
         command += [f"--port={self.port}", f"--bind-address={self.host}"]
         # A relative socket stands in the data folder: no path is too long for it.
         command += ["--socket=mysqld.sock", f"--init-file={accounts}", f"--log-error={self.log}"]
@@ -128,7 +130,7 @@ class PrivateServer:
         else:
             command = [program.path, "--no-defaults", "--initialize-insecure"]
             command += ["--secure-file-priv=NULL"]
-        command += [f"--datadir={unfinished}", *AS_ROOT]
+        command += [f"--datadir={unfinished}", *AS_ROOT, *self.sizes]
         environment = self._with_own_tmpdir()
         with open(self.log, "ab") as log:
             status = subprocess.run(command, env=environment, stdout=log, stderr=log).returncode
@@ -184,10 +186,8 @@ class PrivateServer:
 
     def connect(self, **settings):
         """Return a new connection to the server, as its own account unless told otherwise."""
-        account = {"user": self.user, "password": self.password}
-        return mysql.connector.connect(
-            host=self.host, port=self.port, autocommit=True, **{**account, **settings}
-        )
+        own = {"host": self.host, "port": self.port, "user": self.user, "password": self.password}
+        return mysql.connector.connect(autocommit=True, **{**own, **settings})
 
     def environment(self) -> dict[str, str]:
         """Return the MYSQL_* variables that lead seed.py to this server."""

@@ -3,141 +3,43 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import time
-import uuid
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from itertools import islice
 
 import mysql.connector
 import pytest
-from conftest import ThrowAwayServer, wait_until
+from clusters import SIZE, Group, count
+from conftest import wait_until
 from test_faults import INNODB_TRX_PAUSE
 from test_streams import GENERATORS
 
-from made_users import write_csv
-from mysql_server import PrivateServer, Program, free_port
-
-MEMBERS = 3
-STATES = "SELECT member_port, member_state, member_role FROM performance_schema."
-STATES += "replication_group_members"
-
-
-class Group:
-    """A single-primary group of private servers."""
-
-    def __init__(self, folder) -> None:
-        addresses = [f"127.0.0.1:{free_port()}" for _ in range(MEMBERS)]
-        name = str(uuid.uuid4())
-        self.members = []
-        for number, address in enumerate(addresses, 1):
-            server = ThrowAwayServer(folder / f"member{number}", free_port())
-            server.options = [
-                *("--log-bin=binlog", f"--server-id={number}", "--gtid-mode=ON"),
-                *("--enforce-gtid-consistency=ON", "--plugin-load-add=group_replication.so"),
-                *("--report-host=127.0.0.1", f"--report-port={server.port}"),
-                f"--loose-group-replication-group-name={name}",
-                f"--loose-group-replication-local-address={address}",
-                f"--loose-group-replication-group-seeds={','.join(addresses)}",
-                "--loose-group-replication-ip-allowlist=127.0.0.1/8",
-                "--loose-group-replication-start-on-boot=OFF",
-            ]
-            self.members.append(server)
-
-    def start(self) -> None:
-        with ThreadPoolExecutor(MEMBERS) as pool:
-            list(pool.map(lambda member: member.start(*member.options), self.members))
-        for member in self.members:
-            first = member is self.members[0]
-            with member.connect() as connection:
-                connection.cmd_query(f"SET GLOBAL group_replication_bootstrap_group = {int(first)}")
-                connection.cmd_query("START GROUP_REPLICATION USER = 'root', PASSWORD = ''")
-                connection.cmd_query("SET GLOBAL group_replication_bootstrap_group = 0")
-        self.wait_for(MEMBERS)
-
-    def wait_for(self, online: int) -> None:
-        """Wait until so many members are there and agree on a primary."""
-        end = time.monotonic() + 120
-        while True:
-            states = self.states()
-            if [state for _, state, _ in states] == ["ONLINE"] * online:
-                roles = [role for _, _, role in states]
-                if roles.count("PRIMARY") == 1:
-                    return
-            assert time.monotonic() < end, states
-            time.sleep(0.2)
-
-    def states(self) -> list[tuple]:
-        """Return what the last member that runs says of all."""
-        member = [member for member in self.members if member.running()][-1]
-        with member.connect() as connection, connection.cursor() as cursor:
-            cursor.execute(STATES)
-            return cursor.fetchall()
-
-    def by_role(self, role: str) -> PrivateServer:
-        port = next(port for port, state, its in self.states() if (state, its) == ("ONLINE", role))
-        return next(member for member in self.members if member.port == port)
-
-    def stop(self) -> None:
-        for member in self.members:
-            member.kill()
-
-
-@pytest.fixture(scope="module")
-def group(private_server, tmp_path_factory):
-    if Program.on_path().family != "mysql":
-        pytest.skip("needs MySQL's mysqld on PATH: MariaDB has no Group Replication")
-    group = Group(tmp_path_factory.mktemp("group"))
-    try:
-        group.start()
-        yield group
-    finally:
-        group.stop()
+from made_users import made_users, write_csv
 
 
 @pytest.fixture
-def at(monkeypatch):
-    """A function that leads seed.py to a server: nothing else changes."""
-
-    def at(server: PrivateServer) -> PrivateServer:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
-        return server
-
-    return at
+def group(private_server, family, tmp_path):
+    if family != "mysql":
+        pytest.skip("needs MySQL's mysqld on PATH: MariaDB has no Group Replication")
+    with closing(Group(tmp_path)) as group:
+        group.start()
+        yield group
 
 
-def count(server: PrivateServer) -> tuple[int, int]:
-    with server.connect(database="ALX_prodev") as connection:
-        return connection.info_query("SELECT COUNT(*), COUNT(DISTINCT user_id) FROM user_data")
-
-
-def wait_until_applied(group: Group, source: PrivateServer) -> None:
-    """Wait until every member has what the source has committed."""
-    with source.connect() as connection:
-        (committed,) = connection.info_query("SELECT @@GLOBAL.gtid_executed")
-    for member in group.members:
-        if member.running():
-            with member.connect() as connection, connection.cursor() as cursor:
-                cursor.execute("SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, 60)", (committed,))
-                assert cursor.fetchone() == (0,)
-
-
-def test_seed_read_and_fail_over(group, at, run, project, tmp_path):
+def test_seed_read_and_fail_over(group, at, run, start, tmp_path):
     import seed
 
     file = tmp_path / "users.csv"
     with open(file, "w", encoding="utf-8", newline="") as text:
-        write_csv(text, 200_000)
+        write_csv(text, 100_000)
 
     # Seed through the primary, read from a secondary.
     primary = at(group.by_role("PRIMARY"))
-    assert run("seed.py", file).stdout.endswith("\n200000 users inserted, 0 already there\n")
-    wait_until_applied(group, primary)
+    assert run("seed.py", file).stdout.endswith("\n100000 users inserted, 0 already there\n")
+    group.wait_until_applied()
     secondary = at(group.by_role("SECONDARY"))
-    assert count(secondary) == (200_000, 200_000)
-    assert sum(1 for _ in GENERATORS["stream_users"]()) == 200_000
-    assert sum(len(page) for page in GENERATORS["lazy_pagination"]()) == 200_000
+    assert count(secondary) == (100_000, 100_000)
+    assert sum(1 for _ in GENERATORS["stream_users"]()) == 100_000
+    assert sum(len(page) for page in GENERATORS["lazy_pagination"]()) == 100_000
     rows = GENERATORS["stream_users"]()
     next(rows)
     rows.close()
@@ -157,17 +59,10 @@ def test_seed_read_and_fail_over(group, at, run, project, tmp_path):
     with seed.connect_to_prodev() as connection:
         connection.cmd_query("DELETE FROM user_data WHERE user_id >= '8'")
         (left,) = connection.info_query("SELECT COUNT(*) FROM user_data")
-    wait_until_applied(group, primary)
+    group.wait_until_applied()
     rows = GENERATORS["stream_users"]()
     next(rows)
-    process = subprocess.Popen(
-        [sys.executable, "seed.py", str(file)],
-        cwd=project,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=dict(os.environ),
-    )
+    process = start("seed.py", file)
     with primary.connect() as connection:
         progress = "SELECT COALESCE(MAX(trx_rows_modified), 0) FROM information_schema.innodb_trx"
         wait_until(lambda: connection.info_query(progress)[0] >= 3000, process, INNODB_TRX_PAUSE)
@@ -180,12 +75,93 @@ def test_seed_read_and_fail_over(group, at, run, project, tmp_path):
     assert "The connection was lost before the end: run it again." in errors
 
     # The new primary has nothing of that import, and completes it.
-    group.wait_for(MEMBERS - 1)
+    group.wait_for(SIZE - 1)
     new_primary = at(group.by_role("PRIMARY"))
     assert new_primary is not primary
     assert count(new_primary) == (left, left)
     assert run("seed.py", file).stdout.endswith(
-        f"\n{200_000 - left} users inserted, {left} already there\n"
+        f"\n{100_000 - left} users inserted, {left} already there\n"
     )
-    assert count(new_primary) == (200_000, 200_000)
-    assert sum(1 for _ in GENERATORS["stream_users"]()) == 200_000
+    assert count(new_primary) == (100_000, 100_000)
+    assert sum(1 for _ in GENERATORS["stream_users"]()) == 100_000
+
+
+@pytest.fixture
+def empty(empty_cluster, family):
+    if family != "mysql":
+        pytest.skip("needs MySQL's mysqld on PATH: MariaDB has no Group Replication")
+    return empty_cluster
+
+
+def test_imports_at_several_primaries_at_once(empty, run, shuffled_file, imports_at_once):
+    assert run("seed.py", os.devnull).returncode == 1  # makes the table
+    empty.wait_until_applied()
+    counts = imports_at_once([shuffled_file(20_000, order) for order in range(3)], empty.nodes)
+    assert sum(inserted for inserted, _ in counts) == 20_000
+    assert {sum(each) for each in counts} == {20_000}
+    empty.wait_until_applied()
+    assert [count(node) for node in empty.nodes] == [(20_000, 20_000)] * 3
+
+
+@pytest.mark.parametrize(("others", "number"), [(0, 1180), (20_000, 3101)])
+def test_an_import_that_the_group_rolls_back_is_tried_again(
+    empty, run, monkeypatch, others, number
+):
+    """Another primary has just committed a user of the same file.
+
+    Here that is applied when the import commits, or the group refuses the import before, as it
+    still has others to apply.
+    """
+    import seed
+
+    one, other, _ = empty.nodes
+    assert run("seed.py", os.devnull).returncode == 1  # makes the table
+    empty.wait_until_applied()
+    *rest, user = islice(made_users(), 1000, 1001 + others)
+    user = (next(made_users())[0], *user[1:])
+    errors = []
+    insert_data_once = seed.insert_data_once
+
+    def noting_errors(*arguments):
+        try:
+            return insert_data_once(*arguments)
+        except mysql.connector.Error as error:
+            errors.append(error.errno)
+            raise
+
+    monkeypatch.setattr(seed, "insert_data_once", noting_errors)
+    with seed.connect_to_prodev() as connection, other.connect(database=seed.DATABASE) as elsewhere:
+
+        def just_before_the_commit(rows: int, share: float) -> None:
+            if not errors:
+                insert = "INSERT INTO user_data VALUES (%s, %s, %s, %s)"
+                elsewhere.start_transaction()
+                with elsewhere.cursor() as cursor:
+                    cursor.executemany(insert, [*rest, user])
+                elsewhere.commit()
+                if not others:
+                    empty.wait_until_applied()
+
+        assert seed.insert_data(connection, seed.CSV_FILE, just_before_the_commit) == (999, 1)
+    assert errors[0] == number
+    empty.wait_until_applied()
+    assert [count(node) for node in empty.nodes] == [(1000 + others,) * 2] * 3
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "number", "hint"),
+    [
+        ("group_replication_transaction_size_limit", 20_000, 3100, "in parts, as the README says."),
+        ("max_binlog_cache_size", 4096, 1197, "in parts, as the README says; else run it again."),
+    ],
+)
+def test_an_import_over_the_size_of_a_transaction(empty, run, limit, value, number, hint):
+    with empty.nodes[0].connect() as connection:
+        (before,) = connection.info_query(f"SELECT @@GLOBAL.{limit}")
+        connection.cmd_query(f"SET GLOBAL {limit} = {value}")
+        line = run("seed.py").stderr
+        connection.cmd_query(f"SET GLOBAL {limit} = {before}")
+    assert line.count("\n") == 1
+    assert f"(error {number}, as root at 127.0.0.1:{empty.nodes[0].port})" in line
+    assert line.endswith(f"import the file {hint}\n")
+    assert count(empty.nodes[0]) == (0, 0)

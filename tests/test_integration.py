@@ -283,7 +283,9 @@ def test_output_that_cannot_hold_a_name_says_what_to_do(connection, seed, run):
 
 
 def test_memory_profiler_reports_line_by_line(users, run):
-    done = run("-m", "memory_profiler", "4-stream_ages.py")
+    # memory_profiler itself calls what Python 3.14 warns of.
+    ignored = "ignore::DeprecationWarning:__main__"
+    done = run("-W", ignored, "-m", "memory_profiler", "4-stream_ages.py")
     assert (done.returncode, done.stderr) == (0, "")
     average = f"{mean(user['age'] for user in users):.2f}"
     assert f"Average age of users: {average}\n" in done.stdout

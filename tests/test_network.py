@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,28 +21,6 @@ from test_streams import GENERATORS, connections_left, stream_users
 from mysql_server import PrivateServer, Program, free_port
 
 EVERYTHING = ["seed.py", *SCRIPTS]
-
-
-@pytest.fixture
-def start(project):
-    """A function that starts a script, whose output nobody reads; it is ended with the test."""
-    processes = []
-
-    def start(script: str, *arguments: str, stdout: int = subprocess.DEVNULL) -> subprocess.Popen:
-        process = subprocess.Popen(
-            [sys.executable, script, *arguments],
-            cwd=project,
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        processes.append(process)
-        return process
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.wait()
 
 
 def running(server: PrivateServer, text: str):

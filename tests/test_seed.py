@@ -7,6 +7,7 @@ from itertools import islice
 
 import mysql.connector
 import pytest
+from test_streams import Counting
 
 from made_users import made_users
 
@@ -67,6 +68,18 @@ def test_only_create_table_prints(seed, capsys):
         assert capsys.readouterr().out == "Table user_data created successfully\n" * 2
         seed.insert_data(connection, seed.CSV_FILE)
     assert capsys.readouterr().out == ""
+
+
+def test_seeding_is_one_connection_and_creates_only_what_is_not_there(
+    no_database, private_server, run
+):
+    """Behind a router a second connection may lead elsewhere; a CREATE rolls back an import."""
+    for created in (["CREATE DATABASE", "CREATE TABLE IF"], []):
+        with Counting(private_server) as count:
+            assert run("seed.py").returncode == 0
+        assert count.connections == 1
+        statements = [" ".join(text.split()) for text in count.queries]
+        assert [text[:15].strip() for text in statements if "CREATE" in text] == created
 
 
 def test_a_second_import_adds_nothing(connection, seed, query, table):

@@ -60,7 +60,7 @@ class Counting:
             connection.cmd_query("SET GLOBAL general_log = 0")
             cursor.execute(self.LOG)
             log = cursor.fetchall()
-        queries = [text for command, text in log if command == "Query"]
+        self.queries = queries = [text for command, text in log if command == "Query"]
         self.connections = sum(command == "Connect" for command, _ in log)
         self.selects = sum("FROM user_data" in text for text in queries)
         self.kills = sum(text.startswith("KILL QUERY IS_USED_LOCK(") for text in queries)

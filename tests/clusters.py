@@ -24,7 +24,7 @@ done
 position=${0%/*}/${address##*:}
 if [ "$role" = joiner ]; then
   echo "ready $address"
-  until [ -s "$position" ]; do sleep 0.05; done
+  timeout 60 sh -c 'until [ -s "$0" ]; do sleep 0.05; done' "$position"
   cat "$position"
 else
   echo "$gtid" > "$position.new" && mv "$position.new" "$position"

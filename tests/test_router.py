@@ -103,9 +103,9 @@ def test_a_pause_over_the_routers_time_out_raises(router, run, shuffled_file):
 
 
 def test_a_server_that_dies_behind_the_router(router, run, start, shuffled_file):
-    assert run("seed.py", shuffled_file(100_000, 0)).returncode == 0
+    assert run("seed.py", shuffled_file(200_000, 0)).returncode == 0
     router.wait_until_applied()
-    file = shuffled_file(150_000, 1)
+    file = shuffled_file(250_000, 1)
     process = start("seed.py", file)
     importing = []  # the node that the import has been led to
 
@@ -115,12 +115,13 @@ def test_a_server_that_dies_behind_the_router(router, run, start, shuffled_file)
 
     wait_until(begun, process)
     [node] = importing
-    for _ in router.nodes:  # until a stream is led there as well
+    rows = stream_users()
+    next(rows)
+    while not running(node, "FROM user_data")():  # until a stream is led there as well
+        assert process.poll() is None
+        rows.close()
         rows = stream_users()
         next(rows)
-        if running(node, "FROM user_data")():
-            break
-        rows.close()
     node.kill()
     with pytest.raises(mysql.connector.Error):
         sum(1 for _ in rows)
@@ -130,4 +131,4 @@ def test_a_server_that_dies_behind_the_router(router, run, start, shuffled_file)
     # Once the others agree that it is dead, they have nothing of that import, and complete it.
     router.wait_for(SIZE - 1)
     again = run("seed.py", file)
-    assert again.stdout.endswith("\n50000 users inserted, 100000 already there\n"), again.stderr
+    assert again.stdout.endswith("\n50000 users inserted, 200000 already there\n"), again.stderr

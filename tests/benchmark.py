@@ -51,6 +51,8 @@ IN_MEMORY_ROWS = 200_000  # imported in order: a server's memory holds them by d
 BATCH_SIZES = [1, 10, 100, 1000, 10_000]
 DEPTHS = [0, 0.25, 0.5, 0.9]  # shares of the users before a page
 PAGE_ROUNDS = 7  # the first of them may find nothing in the server's memory
+NO_INDEXES = "COMMENT ''"
+INDEXES = "ADD INDEX idx_age (age), ADD INDEX idx_email (email)"
 CHART_SHARES = [0.2, 0.4, 0.6, 0.8, 1.0]  # of the users, for memory against users
 FOLDER = "MEASURED_FOLDER"  # the environment variable that tells the processes where the files are
 
@@ -261,10 +263,7 @@ COMPARISONS = [
     ),
 ]
 
-HEADER = [
-    *("task", "traditional way", "its time", "its memory", "generator's time", "its memory"),
-    *("time saved", "memory saved"),
-]
+HEADER = ["task", "traditional way", "its time → the generator's", "its memory → the generator's"]
 
 
 def measure_time(work: Work, rows: int) -> tuple[float, bool]:
@@ -303,7 +302,7 @@ def table_row(comparison: Comparison, rows: int) -> list[str]:
             seconds, extrapolated = measure_time(work, rows)
             taken.append(seconds)
             if extrapolated:
-                mark = " *"  # only a traditional way can take that long
+                mark = "\\*"  # only a traditional way can take that long
             say(f"{comparison.task}: {work.__name__} {round_}/{ROUNDS}: {seconds:.3f} s")
     slow, fast = map(statistics.median, times)
     large, small = (in_a_process_of_its_own(added_memory, work, rows) for work in ways)
@@ -311,12 +310,8 @@ def table_row(comparison: Comparison, rows: int) -> list[str]:
     return [
         comparison.task,
         comparison.way,
-        f"{slow:,.2f} s{mark}",
-        f"{large:,.1f} MiB",
-        f"{fast:,.2f} s",
-        f"{small:,.2f} MiB",
-        f"{1 - fast / slow:.1%}",
-        f"{1 - small / large:.2%}" if large > 1 else "-",
+        f"{slow:,.2f}{mark} → {fast:,.2f} s ({fast / slow - 1:+.1%})",
+        f"{large:,.1f} → {small:,.2f} MiB",
     ]
 
 
@@ -361,6 +356,48 @@ def by_depth(rows: int) -> list[list[str]]:
     return table
 
 
+def over_25(rows: int) -> None:
+    with seed.open_stream(seed.UserCursor) as cursor:
+        cursor.execute(f"{seed.SELECT_USERS} WHERE age > 25")
+        assert 0 < sum(1 for _ in iter(cursor.fetchone, None)) < rows
+
+
+def one_email(rows: int) -> None:
+    assert fetch_all(f"{seed.SELECT_USERS} WHERE email = '{next(made_users())[2]}'")
+
+
+def import_with(indexes: str, rows: int) -> None:
+    with empty_table() as connection:
+        connection.cmd_query(f"ALTER TABLE user_data {indexes}")
+        seed.insert_data(connection, csv_file(rows))
+
+
+def by_index(rows: int) -> list[list[str]]:
+    """Measure queries without and with two indexes; return the rows of a table."""
+    works = {"`stream_user_ages()`": average_generator, "`... WHERE age > 25`": over_25}
+    works["`... WHERE email = ...`"] = one_email
+    times: dict[str, list[str]] = {name: [] for name in works}
+    for change in (NO_INDEXES, INDEXES):
+        with seed.connect_to_prodev() as connection:
+            connection.cmd_query(f"ALTER TABLE user_data {change}")
+        for name, work in works.items():
+            taken = [measure_time(work, rows)[0] for _ in range(ROUNDS)]
+            times[name].append(f"{statistics.median(taken):,.3f} s")
+    with seed.connect_to_prodev() as connection:
+        connection.cmd_query("ALTER TABLE user_data DROP INDEX idx_age, DROP INDEX idx_email")
+    say(f"with indexes: {times}")
+    return [[name, *cells] for name, cells in times.items()]
+
+
+def import_by_index(rows: int) -> list[str]:
+    """Measure an import without and with the two indexes; return the row of a table."""
+    times: dict[str, list[float]] = {NO_INDEXES: [], INDEXES: []}
+    for _ in range(ROUNDS):
+        for indexes, taken in times.items():
+            taken.append(measure_time(partial(import_with, indexes), rows)[0])
+    return [f"import of {rows:,}", *(f"{statistics.median(t):,.3f} s" for t in times.values())]
+
+
 def first_rows_fetchall(rows: int) -> None:
     assert len(fetch_all(f"{seed.SELECT_USERS} LIMIT {rows}", dictionary=True)) == rows
 
@@ -380,13 +417,16 @@ def memory_chart(rows: int) -> str:
     return "\n".join(
         [
             "```mermaid",
-            # Red, then blue: the first of the default colours can hardly be seen.
+            # Bars and a line differ without colours too; the default ones can hardly be seen.
             '%%{init: {"themeVariables": {"xyChart": {"plotColorPalette": "#d62728, #1f77b4"}}}}%%',
             "xychart-beta",
             '    title "Memory added by reading users"',
             "    x-axis users [{}]".format(", ".join(f'"{count:,}"' for count in counts)),
             f"    y-axis MiB 0 --> {max(lines[0]) * 1.1:.0f}",
-            *("    line [{}]".format(", ".join(f"{mib:.1f}" for mib in line)) for line in lines),
+            *(
+                "    {} [{}]".format(kind, ", ".join(f"{mib:.1f}" for mib in line))
+                for kind, line in zip(("bar", "line"), lines)
+            ),
             "```",
         ]
     )
@@ -422,9 +462,12 @@ def main() -> None:
             seed_generator(rows)
             chart = memory_chart(rows)
             pages_table = by_depth(rows)
+            index_table = by_index(rows)
             reading = by_batch_size(batches_generator, rows)
             table = [table_row(comparison, rows) for comparison in COMPARISONS]
             importing = by_batch_size(seed_generator, import_rows)
+            seed.BATCH_SIZE = BATCH_SIZE
+            index_table.append(import_by_index(import_rows))
     batch_header = [
         *("batch size", f"{rows:,} users read in", "memory"),
         *(f"{import_rows:,} users imported in", "memory"),
@@ -443,6 +486,9 @@ def main() -> None:
         chart,
         markdown_table(batch_header, batch_table),
         markdown_table(["users before the page", "`user_id > ...`", "`OFFSET`"], pages_table),
+        markdown_table(
+            [f"{rows:,} users", "without", "`idx_age`, `idx_email`"], index_table, text_columns=1
+        ),
     ]
     print("\n\n".join(parts))
 

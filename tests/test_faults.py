@@ -14,18 +14,14 @@ import mysql.connector
 import pytest
 from conftest import wait_until
 from proxy import Proxy
+from test_integration import SCRIPTS
 from test_streams import GENERATORS, connections_left, lazy_pagination
 
 from made_users import made_users, write_csv
 from mysql_server import free_port
 
 INNODB_TRX_PAUSE = 0.15  # seconds: what innodb_trx shows is kept for 0.1 s after each look
-SCRIPTS = {
-    "0-stream_users.py": ["1000000"],
-    "1-batch_processing.py": [],
-    "2-lazy_paginate.py": [],
-    "4-stream_ages.py": [],
-}
+ALL_USERS = {script: ["1000000"] if script == SCRIPTS[0] else [] for script in SCRIPTS}
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +85,7 @@ def test_a_script_that_is_cut_ends_with_one_line(server_with, start, script, fau
     other = server.connect(database="ALX_prodev")
     if "ages" in script:  # its rows are so small that all may be on their way at once
         other.cmd_query("LOCK TABLES user_data WRITE")
-    process = start(script, *SCRIPTS[script], stdout=subprocess.PIPE)
+    process = start(script, *ALL_USERS[script], stdout=subprocess.PIPE)
     if "ages" in script:
         wait_until(
             lambda: any("Waiting for table" in str(row[6]) for row in processes(server)), process
@@ -398,7 +394,7 @@ def test_wrong_offsets_raise_before_any_query(seed_imported, monkeypatch, value,
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "x", "1.5", "", "1; DROP TABLE user_data"])
-@pytest.mark.parametrize("script", list(SCRIPTS)[:3])
+@pytest.mark.parametrize("script", SCRIPTS[:3])
 def test_wrong_sizes_on_the_command_line_are_usage_errors(run, script, value):
     done = run(script, "--", value)
     assert (done.returncode, done.stdout) == (2, "")

@@ -8,7 +8,8 @@ import mysql.connector
 import pytest
 from clusters import SIZE, count
 from conftest import wait_until
-from test_faults import INNODB_TRX_PAUSE, SCRIPTS
+from test_faults import INNODB_TRX_PAUSE
+from test_integration import SCRIPTS
 from test_streams import GENERATORS, Counting, connections_left
 
 

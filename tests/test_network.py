@@ -15,10 +15,11 @@ import mysql.connector
 import pytest
 from conftest import MANY, ThrowAwayServer, wait_until
 from proxy import Proxy
-from test_faults import SCRIPTS, kill_connections, processes
+from test_faults import ALL_USERS, kill_connections, processes
+from test_integration import SCRIPTS
 from test_streams import GENERATORS, connections_left, stream_users
 
-from mysql_server import PrivateServer, Program, free_port
+from mysql_server import PrivateServer, free_port
 
 EVERYTHING = ["seed.py", *SCRIPTS]
 
@@ -61,7 +62,7 @@ def test_ctrl_c_while_the_network_is_silent(server_with, start, monkeypatch, scr
     with Proxy((server.host, server.port)) as proxy, server.connect(database="ALX_prodev") as other:
         other.cmd_query("LOCK TABLES user_data WRITE")
         monkeypatch.setenv("MYSQL_PORT", str(proxy.port))
-        process = start(script, *SCRIPTS[script])
+        process = start(script, *ALL_USERS[script])
         wait_until(running(server, "Waiting for table"), process)
         proxy.silent()
         other.cmd_query("UNLOCK TABLES")
@@ -69,10 +70,10 @@ def test_ctrl_c_while_the_network_is_silent(server_with, start, monkeypatch, scr
     assert connections_left(server) == []
 
 
-@pytest.mark.parametrize("script", list(SCRIPTS)[:3])
+@pytest.mark.parametrize("script", SCRIPTS[:3])
 def test_ctrl_c_while_nobody_reads_the_output(server_with, start, script):
     server = server_with()
-    process = start(script, *SCRIPTS[script], stdout=subprocess.PIPE)
+    process = start(script, *ALL_USERS[script], stdout=subprocess.PIPE)
     assert process.stdout.readline().startswith("{'user_id': ")
     interrupt(process)
     assert connections_left(server) == []
@@ -196,10 +197,10 @@ def test_no_limit_of_the_server_cuts_a_stream(with_global, name):
     assert sum(1 for _ in GENERATORS[name]()) == expected
 
 
-def test_a_time_limit_of_the_server_raises(server_with, with_global, run):
+def test_a_time_limit_of_the_server_raises(server_with, with_global, run, family):
     server_with()
-    is_mysql = Program.on_path().family == "mysql"
-    name, value = ("max_execution_time", 50) if is_mysql else ("max_statement_time", 0.05)
+    limits = {"mysql": ("max_execution_time", 50), "mariadb": ("max_statement_time", 0.05)}
+    name, value = limits[family]
     with_global(name, value)
     server_with()
     rows = stream_users()

@@ -8,11 +8,11 @@ checks its file.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,11 +20,13 @@ from pathlib import Path
 import pytest
 from benchmark import BATCH_SIZES, COMPARISONS, DEPTHS
 from test_integration import SCRIPTS
+from test_project import TOP_LEVEL
 
 from mysql_server import PROJECT, PrivateServer, ServerError, check_port_is_free, free_port
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(.*)\n((?:.*\n)*?)^```$", README, re.MULTILINE)
+SOLUTIONS = (PROJECT / "tests/SOLUTIONS.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(.*)\n((?:.*\n)*?)^```$", README + SOLUTIONS, re.MULTILINE)
 THE_SUITE = "python3 -m pytest\n"
 
 
@@ -79,10 +81,43 @@ def printed(private_server, tmp_path_factory) -> dict[int, str]:
 
 def test_the_page_has_the_blocks_that_this_test_knows():
     kinds = [info for info, _ in BLOCKS]
-    known = {"bash", "bash not-run-by-the-tests", "python", "sql", "text", "mermaid"}
-    assert set(kinds) == known
+    known = {"", "bash", "bash not-run-by-the-tests", "python", "sql", "text", "mermaid"}
+    assert {info for info in kinds if not info.startswith("python from ")} == known
     assert kinds.count("bash not-run-by-the-tests") == 1
     assert [text for _, text in BLOCKS].count(THE_SUITE) == 1
+
+
+def test_the_tree_of_the_page_is_the_real_one():
+    [tree] = [text for info, text in BLOCKS if info == ""]
+    assert {*re.findall("── (.+?)/? ", tree), "README.md"} == TOP_LEVEL
+
+
+def test_links_lead_somewhere():
+    headings = re.findall(r"^#+ (.*)$", README, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+    assert {*re.findall(r"\]\(#(.+?)\)", README)} <= anchors
+    files = re.findall(r"\]\(([\w./-]+)\)", README)
+    assert all((PROJECT / file).exists() for file in files)
+    assert len(files) > 1
+
+
+def without_docstrings(file: str) -> str:
+    """Return the text of a Python file without the docstrings of its functions."""
+    lines = (PROJECT / file).read_text(encoding="utf-8").splitlines(keepends=True)
+    for node in ast.walk(ast.parse("".join(lines))):
+        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node):
+            docstring = node.body[0]
+            lines[docstring.lineno - 1 : docstring.end_lineno] = [""] * (
+                docstring.end_lineno - docstring.lineno + 1
+            )
+    return "".join(lines)
+
+
+def test_excerpts_stand_in_their_files():
+    excerpts = [(info.split()[-1], text) for info, text in BLOCKS if " from " in info]
+    assert [file for file, _ in excerpts] == SCRIPTS
+    for file, text in excerpts:
+        assert f"\n{text}\n" in without_docstrings(file)
 
 
 def normal(text: str) -> str:
@@ -110,8 +145,7 @@ def test_the_table_of_the_page_is_the_real_one(connection, query):
 def form(text: str) -> str:
     """Return Markdown without its figures."""
     text = re.sub(r"server [^,]+,", "server VERSION,", text)
-    text = re.sub(r"[-\d.,]*\d%?", "N", text)
-    return text.replace("| - |", "| N |")
+    return re.sub(r"[-+\d.,]*\d%?", "N", text)
 
 
 def test_the_figures_of_the_page_have_the_form_that_the_benchmark_prints(private_server, run):
@@ -129,9 +163,7 @@ def test_the_figures_of_the_page_have_the_form_that_the_benchmark_prints(private
         assert re.search(rf"^\| {first_cell:,} \| \d", README, re.MULTILINE)
 
 
-def test_the_errors_of_the_page_are_what_is_printed(no_database, private_server, run, tmp_path):
-    import seed
-
+def test_the_errors_of_the_page_are_what_is_printed(no_database, private_server, run):
     def each(scripts: list[str], *options: str, **variables: str) -> list[str]:
         """Return the last line that each of the scripts prints when it fails."""
         done = [run(*options, script, **variables) for script in scripts]
@@ -140,37 +172,10 @@ def test_the_errors_of_the_page_are_what_is_printed(no_database, private_server,
 
     everything = ["seed.py", *SCRIPTS]
     no_server = {"MYSQL_HOST": "127.0.0.1", "MYSQL_PORT": str(free_port())}
-    bad_file = tmp_path / "users.csv"
-    bad_file.write_text("name,email,age\n" + "Ann,a@b,30\n" * 3000 + "Ann,a@b,old\n")
-    (tmp_path / ".my.cnf").write_text("[client]\nconnect-timeout=1\n")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = str(listener.getsockname()[1])
-        silent = {"MYSQL_HOST": "127.0.0.1", "MYSQL_PORT": port, "HOME": str(tmp_path)}
-        no_answer = each(everything, **silent)
     with private_server.connect() as connection:
         connection.cmd_query("CREATE USER ann@localhost IDENTIFIED BY 'secret'")
         no_privilege = each(everything, MYSQL_USER="ann", MYSQL_PASSWORD="secret")
         connection.cmd_query("DROP USER ann@localhost")
-        not_seeded = each(SCRIPTS)
-        connection.cmd_query(f"CREATE DATABASE {seed.DATABASE}")
-        columns = "user_id INT, name INT, email INT, age INT"
-        connection.cmd_query(f"CREATE TABLE {seed.DATABASE}.user_data ({columns})")
-        connection.cmd_query(f"INSERT INTO {seed.DATABASE}.user_data VALUES (1, 1, 1, NULL)")
-        other_table = each(SCRIPTS)
-        connection.cmd_query(f"USE {seed.DATABASE}")
-        connection.cmd_query("DROP TABLE user_data")
-        connection.cmd_query(seed.CREATE_TABLE.replace("DECIMAL(3,0)", "DECIMAL(10,2)"))
-        does_not_fit = each(["seed.py"])
-        connection.cmd_query("ALTER TABLE user_data MODIFY age DECIMAL(3,0) NOT NULL")
-        (timeout,) = connection.info_query("SELECT @@GLOBAL.innodb_lock_wait_timeout")
-        connection.cmd_query("SET GLOBAL innodb_lock_wait_timeout = 1")
-        connection.cmd_query("START TRANSACTION")
-        user_id = seed.CSV_FILE.read_text(encoding="utf-8").splitlines()[1][:36]
-        connection.cmd_query(f"INSERT INTO user_data VALUES ('{user_id}', 'Ann', 'a@b', 1)")
-        held = each(["seed.py"])
-        connection.cmd_query("ROLLBACK")
-        connection.cmd_query(f"SET GLOBAL innodb_lock_wait_timeout = {timeout}")
-        connection.cmd_query(f"DROP DATABASE {seed.DATABASE}")
     with pytest.raises(ServerError) as port_taken:
         check_port_is_free(private_server.port)
     table = README[README.index("| what is wrong |") :].split("\n\n")[0].splitlines()[2:]
@@ -182,13 +187,6 @@ def test_the_errors_of_the_page_are_what_is_printed(no_database, private_server,
         "no server": each(everything, **no_server),
         "wrong user or password": each(everything, MYSQL_PASSWORD="wrong"),
         "no privilege": no_privilege,
-        "not seeded yet": not_seeded,
-        "a server that does not answer": no_answer,
-        "a table of another program": other_table,
-        "a bad CSV file": [run("seed.py", bad_file).stderr],
-        "a connection lost": [seed.LOST],  # test_faults.py makes this one, on every script
-        "another `user_data`": does_not_fit,
-        "rows that somebody else holds": held,
         "the port is taken": [str(port_taken.value)],
         "no C extension": [run("-c", f"{hide_the_extension}; {shows_the_extension}").stdout],
     }

@@ -11,7 +11,7 @@ import mysql.connector
 import pytest
 from clusters import SIZE
 from conftest import wait_until
-from test_faults import SCRIPTS
+from test_integration import SCRIPTS
 from test_network import running
 from test_streams import GENERATORS, connections_left, stream_users
 

@@ -16,7 +16,6 @@ import pytest
 from proxy import Proxy
 
 import seed
-from mysql_server import Program
 
 NAMES = ("host", "port", "user", "password")
 
@@ -67,7 +66,7 @@ def test_the_environment_comes_before_the_option_file(option_file, no_variables,
     assert seed.connection_settings() == {**changed, "port": 3307}
 
 
-def test_the_option_file_opens_the_connection(option_file, no_variables, private_server):
+def test_the_option_file_opens_the_connection(option_file, no_variables, private_server, family):
     option_file(
         *("host=127.0.0.1  # here", f"port = {private_server.port}", "user='root'"),
         *('password = "it\'s \\\\ own"', "compress", "database=x", "raw=1", "pool_name=x"),
@@ -75,7 +74,7 @@ def test_the_option_file_opens_the_connection(option_file, no_variables, private
     with seed.connect_db() as connection:
         assert type(connection).__name__ in ("CMySQLConnection", "MySQLConnection")
         assert connection.info_query("SELECT DATABASE(), 1") == (None, 1)
-    option_file(f"socket={private_server.folder / Program.on_path().family / 'mysqld.sock'}")
+    option_file(f"socket={private_server.folder / family / 'mysqld.sock'}")
     with pytest.raises(mysql.connector.Error, match="Access denied for user 'root'@'localhost'"):
         seed.connect_db()
 
@@ -174,17 +173,14 @@ def ask(own_server, run):
 
 
 ANN = {"MYSQL_USER": "ann", "MYSQL_PASSWORD": "p"}
-is_mysql = bool(shutil.which("mysqld") or shutil.which("mariadbd")) and (
-    Program.on_path().family == "mysql"
-)
 
 
-def test_a_server_with_too_many_connections(ask, own_server, run):
+def test_a_server_with_too_many_connections(ask, own_server, run, family):
     ask("ALTER USER ann@localhost WITH MAX_USER_CONNECTIONS 1")
     expected = "Try again later, or ask the server's owner for more connections."
     with own_server.connect(user="ann", password="p"):
         assert hint(run("4-stream_ages.py", **ANN), 1226) == expected
-    if is_mysql:
+    if family == "mysql":
         ask("ALTER USER ann@localhost WITH MAX_USER_CONNECTIONS 0")
         ask("SET GLOBAL max_user_connections = 1")
         with own_server.connect(user="ann", password="p"):
@@ -206,24 +202,24 @@ def test_a_server_that_takes_small_packets_only(ask, run):
     assert hint(run("seed.py"), 1153) == expected
 
 
-def test_servers_that_take_no_writes(ask, own_server, run):
+def test_servers_that_take_no_writes(ask, own_server, run, family):
     expected = "That server takes no writes: set MYSQL_HOST and MYSQL_PORT to one that does."
-    name = "transaction_read_only" if is_mysql else "tx_read_only"
+    name = "transaction_read_only" if family == "mysql" else "tx_read_only"
     ask("DELETE FROM ALX_prodev.user_data")
     ask(f"SET GLOBAL {name} = 1")
     assert hint(run("seed.py"), 1792) == expected
     ask(f"SET GLOBAL {name} = 0")
-    if is_mysql:
+    if family == "mysql":
         ask("ALTER SCHEMA ALX_prodev READ ONLY = 1")
         assert hint(run("seed.py"), 3989) == expected
         ask("ALTER SCHEMA ALX_prodev READ ONLY = 0")
     own_server.stop()
     own_server.start("--innodb-read-only")
-    assert hint(run("seed.py"), 1015 if is_mysql else 1036) == expected
+    assert hint(run("seed.py"), 1015 if family == "mysql" else 1036) == expected
 
 
-def test_accounts_of_other_kinds(ask, own_server, run, option_file):
-    if is_mysql:
+def test_accounts_of_other_kinds(ask, own_server, run, option_file, family):
+    if family == "mysql":
         ask("INSTALL PLUGIN auth_socket SONAME 'auth_socket.so'")
         ask("CREATE USER ben@localhost IDENTIFIED WITH auth_socket")
     else:
@@ -236,12 +232,14 @@ def test_accounts_of_other_kinds(ask, own_server, run, option_file):
         return data.replace(b"mysql_native_password", b"no_such_login_plug_in")
 
     option_file("ssl-mode=disabled")  # logins without TLS
-    if not is_mysql and mysql.connector.HAVE_CEXT:  # else the driver says -1, and why in words
+    if (
+        family == "mariadb" and mysql.connector.HAVE_CEXT
+    ):  # else the driver says -1, and why in words
         with Proxy((own_server.host, own_server.port), change=renamed) as proxy:
             done = run("4-stream_ages.py", MYSQL_PORT=str(proxy.port), **ANN)
         expected = "The driver cannot log in to that kind of account: ask the server's owner."
         assert hint(done, 2059) == expected
-    if is_mysql:
+    if family == "mysql":
         expected = "Check the TLS settings in ~/.my.cnf."
         assert hint(run("4-stream_ages.py", **ANN), 2061) == expected
 
@@ -270,10 +268,10 @@ def test_a_host_and_a_socket_that_are_not_there(run, option_file, no_variables):
         assert hint(done, 2005) == "Check MYSQL_HOST."
 
 
-def test_a_connection_that_is_lost(ask, own_server, run):
+def test_a_connection_that_is_lost(ask, own_server, run, family):
     ask("SET GLOBAL wait_timeout = 1")
     slow = "(echo name,email,age; sleep 3; echo Ann,ann@example.com,30) | "
     slow += f"exec '{sys.executable}' seed.py /dev/stdin"
     done = run("-c", f"import os; os.execvp('sh', ['sh', '-c', {slow!r}])")
     on_mariadb = r"(?:2006|2013)" if mysql.connector.HAVE_CEXT else 2055
-    assert hint(done, 4031 if is_mysql else on_mariadb) == seed.LOST
+    assert hint(done, 4031 if family == "mysql" else on_mariadb) == seed.LOST

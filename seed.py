@@ -201,13 +201,18 @@ def connection_settings() -> dict[str, Any]:
     return settings
 
 
+def server_name(settings: dict[str, Any]) -> str:
+    """Return where the server of connection_settings() is, as messages say it."""
+    return settings.get("unix_socket") or f"{settings['host']}:{settings['port']}"
+
+
 def connect(ssl_mode: str, **settings: Any) -> MySQLConnectionAbstract:
     """Return a new connection; ssl_mode is that of MySQL's clients, the rest is the driver's.
 
     Raises mysql.connector.Error, with CR_SERVER_HANDSHAKE_ERR for a server that does not answer,
     and ValueError for settings that do not fit together.
     """
-    server = settings.get("unix_socket") or f"{settings['host']}:{settings['port']}"
+    server = server_name(settings)
     security = SSL_MODES.index(ssl_mode.upper())
     try:
         driver_connection = mysql.connector.connect(
@@ -811,8 +816,7 @@ def whereabouts() -> str:
     """Return who logs in and where, as an error message says it."""
     with suppress(OSError, ValueError):  # the option file may have changed
         settings = connection_settings()
-        server = settings.get("unix_socket") or f"{settings['host']}:{settings['port']}"
-        return f", as {settings['user']} at {server}"
+        return f", as {settings['user']} at {server_name(settings)}"
     return ""
 
 
@@ -869,7 +873,7 @@ def main() -> None:
     with connect_db() as connection:
         create_database(connection)
         ((version,),) = query(connection, "SELECT VERSION()")
-        print(f"Server {version} at {connection.server_host}:{connection.server_port}")
+        print(f"Server {version} at {server_name(connection_settings())}")
         print(f"Database {DATABASE} is present")
         # Not by another connection: behind a router, that one may lead to another server.
         connection.database = DATABASE

@@ -79,6 +79,18 @@ def test_the_option_file_opens_the_connection(option_file, no_variables, private
         seed.connect_db()
 
 
+def test_seed_names_the_socket_that_it_used(
+    no_database, option_file, no_variables, private_server, family, run
+):
+    socket = private_server.folder / family / "mysqld.sock"
+    option_file(
+        f"socket={socket}", "host=10.9.9.9", "port=9", "user=root", 'password = "it\'s \\\\ own"'
+    )
+    done = run("seed.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0].endswith(f" at {socket}")
+
+
 PIECES = [*"abc#;='\"\\nts ", "\\\\", "\\s", '"', "'", " # ", "=", "\t"]
 
 

@@ -17,7 +17,8 @@ def stream_users() -> Iterator[dict[str, Any]]:
     One query on one connection, closed when the stream ends or is given up; giving it up early
     costs a second connection, which cancels the query. Memory holds the 100 users that are read
     ahead, however many there are.
-    Raises mysql.connector.Error if the stream cannot start or is cut short.
+    Raises mysql.connector.Error if the stream cannot start or is cut short, and ValueError for a
+    row that is no user.
     """
     with seed.open_stream(seed.UserCursor) as cursor:
         cursor.execute(seed.SELECT_USERS + " ORDER BY user_id")

@@ -13,7 +13,8 @@ def paginate_users(page_size: int, offset: int) -> list[dict[str, Any]]:
 
     Users are dictionaries (user_id, name, email, age); the list is shorter at the end of the table
     and empty past it. One connection and one query, which reads and skips the offset rows before.
-    Raises mysql.connector.Error, and TypeError or ValueError for a size that makes no sense.
+    Raises mysql.connector.Error, TypeError or ValueError for a size that makes no sense, and
+    ValueError for a row that is no user.
     """
     seed.check_size("page_size", page_size)
     seed.check_size("offset", offset, least=0)

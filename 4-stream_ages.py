@@ -20,7 +20,8 @@ def stream_user_ages() -> Iterator[int]:
     One query on one connection, closed when the stream ends or is given up; giving it up early
     costs a second connection, which cancels the query. Memory holds the 100 ages that are read
     ahead, however many there are.
-    Raises mysql.connector.Error if the stream cannot start or is cut short.
+    Raises mysql.connector.Error if the stream cannot start or is cut short, and ValueError for a
+    row that is no user.
     """
     with seed.open_stream(seed.AgeCursor) as cursor:
         cursor.execute("SELECT age FROM user_data")
@@ -33,7 +34,8 @@ def calculate_average_age() -> float:
     """Return the average age of all users in years, 0 if there are none.
 
     One query; memory holds a sum, a count and what the stream reads ahead.
-    Raises mysql.connector.Error if the stream cannot start or is cut short.
+    Raises mysql.connector.Error if the stream cannot start or is cut short, and ValueError for a
+    row that is no user.
     """
     total = count = 0
     for age in stream_user_ages():

@@ -195,6 +195,13 @@ def connection_settings() -> dict[str, Any]:
                 "check MYSQL_PORT and ~/.my.cnf"
             )
         settings[name] = int(value) or None  # a time-out of 0 is none
+    for name, value in settings.items():
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:  # bytes of another encoding, which the driver cannot send
+            raise ValueError(
+                f"{name} is not UTF-8: check MYSQL_{name.upper()} and ~/.my.cnf"
+            ) from None
     settings.setdefault("ssl_mode", "VERIFY_CA" if "ssl_ca" in settings else "PREFERRED")
     if settings["ssl_mode"].upper() not in SSL_MODES:
         raise ValueError(f"~/.my.cnf: ssl-mode is none of {', '.join(SSL_MODES)}")
@@ -770,7 +777,9 @@ HINTS = {
     "group_replication_transaction_size_limit: import the file in parts, as the README says.": (
         3100,
     ),
-    "That server is outside its cluster: set MYSQL_HOST and MYSQL_PORT to another one.": (1047,),
+    "That server is outside its cluster: try another one (MYSQL_HOST, MYSQL_PORT), or later.": (
+        1047,
+    ),
     "Another transaction holds those rows: run it again when that has ended "
     "(SELECT * FROM information_schema.innodb_trx shows whose it is).": (1205,),
     LOST: (1053, 1158, 1159, 1317, 1927, 2006, 2013, 2055, 4031),

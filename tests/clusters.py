@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,6 +35,10 @@ fi
 class GaleraNode(ThrowAwayServer):
     """A node of a Galera cluster."""
 
+    def _with_own_tmpdir(self) -> dict[str, str]:
+        environment = super()._with_own_tmpdir()  # and where the state transfer is
+        return {**environment, "PATH": f"{self.folder.parent}:{environment['PATH']}"}
+
     def _account_statements(self) -> str:
         return "SET SESSION wsrep_on = OFF;\n" + super()._account_statements()
 
@@ -66,7 +69,6 @@ class Galera(Cluster):
         script = folder / "wsrep_sst_position"
         script.write_text(STATE_TRANSFER)
         script.chmod(0o755)
-        os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
         ports = [free_port() for _ in range(SIZE)]
         self.nodes = []
         for number, port in enumerate(ports):
@@ -143,15 +145,17 @@ class Group(Cluster):
         """Wait until so many members are there and agree on the primaries."""
         primaries = min(self.primaries, online)
         expected = ["PRIMARY"] * primaries + ["SECONDARY"] * (online - primaries)
-        wait_until(
-            lambda: (
-                sorted(role for _, state, role in self._members() if state == "ONLINE") == expected
-            )
-        )
 
-    def _members(self) -> list[tuple]:
-        """Return what the last member that runs says of all: port, state and role."""
-        node = [node for node in self.nodes if node.running()][-1]
+        def roles(node: PrivateServer) -> list[str]:
+            return sorted(role for _, state, role in self._members(node) if state == "ONLINE")
+
+        alive = [node for node in self.nodes if node.running()]
+        wait_until(lambda: all(roles(node) == expected for node in alive))
+        with self.by_role("PRIMARY").connect() as connection:
+            wait_until(lambda: connection.info_query("SELECT @@super_read_only") == (0,))
+
+    def _members(self, node: PrivateServer) -> list[tuple]:
+        """Return what a member says of all: port, state and role."""
         with node.connect() as connection, connection.cursor() as cursor:
             cursor.execute(
                 "SELECT member_port, member_state, member_role "
@@ -160,7 +164,7 @@ class Group(Cluster):
             return cursor.fetchall()
 
     def by_role(self, role: str) -> PrivateServer:
-        members = self._members()
+        members = self._members(next(node for node in self.nodes if node.running()))
         port = next(port for port, state, its in members if (state, its) == ("ONLINE", role))
         return next(node for node in self.nodes if node.port == port)
 

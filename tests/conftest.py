@@ -121,7 +121,7 @@ def pytest_sessionstart() -> None:
         session = Session(Path(temporary.name))
     except ServerError as error:
         temporary.cleanup()
-        pytest.exit(f"no server to test on: {error}", 1)
+        pytest.exit(f"no server to test on: {error}", 3)  # 1 is a failed test
 
 
 def pytest_sessionfinish() -> None:
@@ -145,12 +145,10 @@ def private_server() -> PrivateServer:
 
 
 @pytest.fixture
-def own_server(tmp_path, private_server, monkeypatch):
+def own_server(tmp_path, private_server, at):
     """A server for one test to stop or kill; the MYSQL_* variables lead to it."""
     with ThrowAwayServer(tmp_path / "server", free_port()) as server:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
-        yield server
+        yield at(server)
 
 
 @pytest.fixture(scope="session")
@@ -169,15 +167,14 @@ def large(private_server, tmp_path_factory):
 
 
 @pytest.fixture
-def server_with(large, monkeypatch, capsys):
+def server_with(large, at, capsys):
     """A function that sees to it that the table has so many users, and returns the server.
 
     A test that changes them sets the server's rows to 0.
     """
     import seed
 
-    for name, value in large.environment().items():
-        monkeypatch.setenv(name, value)
+    at(large)
 
     def server_with(rows: int = MANY) -> PrivateServer:
         if large.rows == rows:
@@ -355,7 +352,7 @@ def cluster(family, tmp_path_factory):
 
 @pytest.fixture
 def empty_cluster(cluster, at):
-    """The cluster, all of it alive and without the database; the variables lead to a node."""
+    """The cluster without the database; the variables lead to a node."""
     import seed
 
     with at(cluster.nodes[0]).connect() as connection:

@@ -111,8 +111,10 @@ def result(mutant: str) -> str:
         command = [sys.executable, "-m", "pytest", "-qx", f"tests/test_{suite}.py", "-k", test]
         command += ["-o", "faulthandler_timeout=60", "-o", "faulthandler_exit_on_timeout=true"]
         done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
-    # Status 1: a test failed. All else is no answer, such as a test that is not there.
-    return ["SURVIVED", "noticed"][done.returncode] if done.returncode < 2 else done.stdout
+    if done.returncode == 1 and " failed" in done.stdout:
+        return "noticed"
+    # All else is no answer: a test that is not there or hangs, a server that does not start.
+    return "SURVIVED" if done.returncode == 0 else f"no answer: {done.stdout}"
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from made_users import made_users, write_csv
 
 
 @pytest.fixture
-def group(private_server, family, tmp_path):
+def group(family, tmp_path):
     if family != "mysql":
         pytest.skip("needs MySQL's mysqld on PATH: MariaDB has no Group Replication")
     with closing(Group(tmp_path)) as group:
@@ -87,10 +87,10 @@ def test_seed_read_and_fail_over(group, at, run, start, tmp_path):
 
 
 @pytest.fixture
-def empty(empty_cluster, family):
+def empty(family, request):
     if family != "mysql":
         pytest.skip("needs MySQL's mysqld on PATH: MariaDB has no Group Replication")
-    return empty_cluster
+    return request.getfixturevalue("empty_cluster")
 
 
 def test_imports_at_several_primaries_at_once(empty, run, shuffled_file, imports_at_once):

@@ -233,7 +233,7 @@ def two_servers(tmp_path, private_server):
         yield one, two
 
 
-def test_no_strangers_query_is_cancelled_behind_a_router(two_servers, run, monkeypatch):
+def test_no_strangers_query_is_cancelled_behind_a_router(two_servers, run, at, monkeypatch):
     one, two = two_servers
     names = set()
     for server in two_servers:
@@ -242,8 +242,7 @@ def test_no_strangers_query_is_cancelled_behind_a_router(two_servers, run, monke
             names.add(connection.info_query(r"SHOW VARIABLES LIKE 'server\_u%id'"))
     assert len(names) == 1
     with Proxy((one.host, one.port), (two.host, two.port)) as router:
-        for name, value in one.environment().items():
-            monkeypatch.setenv(name, value)
+        at(one)
         monkeypatch.setenv("MYSQL_PORT", str(router.port))
         rows = stream_users()
         next(rows)

@@ -134,7 +134,7 @@ def test_without_a_server_to_test_on_the_suite_ends_with_one_line(private_server
             ({"MYSQL_USER": "ann", "MYSQL_PASSWORD": ""}, "Access denied for user 'ann'@'localho"),
         ):
             done = suite("tests/test_unit.py", TMPDIR=str(tmp_path), **variables)
-            assert (done.returncode, list(tmp_path.iterdir())) == (1, [])
+            assert (done.returncode, list(tmp_path.iterdir())) == (3, [])
             [line] = done.stdout.splitlines()
             assert "no server to test on: " in line
             assert "on PATH: " in line

@@ -33,17 +33,18 @@ listen servers
 
 
 @pytest.fixture
-def router(empty_cluster, tmp_path, monkeypatch):
-    """A router that leads each connection to the next node; the variables lead to it."""
-    if not shutil.which("haproxy", path="/usr/sbin:/usr/bin"):
+def router(private_server, request, tmp_path, monkeypatch):
+    """The cluster behind a router that leads each connection to the next node, as the variables."""
+    haproxy = shutil.which("haproxy", path="/usr/sbin:/usr/bin")
+    if haproxy is None:
         pytest.skip("needs HAProxy: apt-get install haproxy")
+    empty_cluster = request.getfixturevalue("empty_cluster")
     port = free_port()
     text = CONFIGURATION.format(port=port, timeout=TIMEOUT)
     for number, node in enumerate(empty_cluster.nodes):
         text += f"    server node{number} 127.0.0.1:{node.port}\n"
     file = tmp_path / "haproxy.cfg"
     file.write_text(text)
-    haproxy = shutil.which("haproxy", path="/usr/sbin:/usr/bin")
     process = subprocess.Popen([haproxy, "-db", "-q", "-f", str(file)])
     monkeypatch.setenv("MYSQL_PORT", str(port))
 
@@ -60,7 +61,6 @@ def router(empty_cluster, tmp_path, monkeypatch):
     finally:
         process.kill()
         process.wait()
-        monkeypatch.undo()
 
 
 def test_seed_and_all_scripts(router, run):
@@ -79,13 +79,14 @@ def test_a_stop_early_cancels_nobodys_query_but_its_own(router, run, shuffled_fi
     router.wait_until_applied()
     connections = [node.connect() for node in router.nodes for _ in range(5)]
     with ThreadPoolExecutor(len(connections)) as pool:
-        results = [pool.submit(each.info_query, "SELECT SLEEP(4)") for each in connections]
+        results = [pool.submit(each.info_query, "SELECT SLEEP(8)") for each in connections]
         for node in router.nodes:
-            wait_until(running(node, "SELECT SLEEP(4)"))
+            wait_until(running(node, "SELECT SLEEP(8)"))
         for generator in GENERATORS.values():
             rows = generator()
             next(rows)
             rows.close()
+        assert not any(result.done() for result in results)
         assert [result.result() for result in results] == [(0,)] * len(results)
     for connection in connections:
         connection.close()
@@ -98,7 +99,7 @@ def test_a_pause_over_the_routers_time_out_raises(router, run, shuffled_file):
     rows = stream_users()
     next(rows)
     time.sleep(TIMEOUT + 1.5)
-    with pytest.raises(mysql.connector.Error, match="Lost connection|lost"):
+    with pytest.raises(mysql.connector.Error, match="(?i)lost"):
         sum(1 for _ in rows)
 
 

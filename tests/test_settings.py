@@ -155,6 +155,15 @@ def test_a_port_out_of_range_or_no_number(option_file, monkeypatch, port):
         seed.connect_db()
 
 
+@pytest.mark.parametrize("name", NAMES[2:])
+def test_settings_in_another_encoding_are_told_and_not_shown(run, name):
+    done = run("0-stream_users.py", **{f"MYSQL_{name.upper()}": "caf\udce9"})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"0-stream_users.py: {name} is not UTF-8: check MYSQL_{name.upper()} and ~/.my.cnf\n"
+    )
+
+
 def test_without_a_home_there_is_no_option_file(monkeypatch):
     monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as it is for an unknown user
     seed.connection_settings()

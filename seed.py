@@ -20,7 +20,6 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from functools import partial
 from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
@@ -290,7 +289,8 @@ def create_database(connection: MySQLConnectionAbstract) -> None:
     even a CREATE that creates nothing rolls back the imports of others.
     Raises mysql.connector.Error if the user may not.
     """
-    if (DATABASE,) not in query(connection, "SELECT schema_name FROM information_schema.schemata"):
+    schemata = "SELECT schema_name FROM information_schema.schemata"
+    if not query(connection, f"{schemata} WHERE schema_name = '{DATABASE}'"):
         connection.cmd_query(f"CREATE DATABASE IF NOT EXISTS {DATABASE} CHARACTER SET utf8mb4")
 
 
@@ -355,7 +355,14 @@ def open_csv(csv_file: str | os.PathLike[str]) -> TextIO:
 
 def csv_lines(file: TextIO) -> Iterator[str]:
     """Yield the lines of a file of open_csv(); raise ValueError, with the line, for no text."""
-    for number, line in enumerate(iter(partial(file.readline, LINE_LIMIT + 1), ""), 1):
+
+    def read_line() -> str:
+        try:
+            return file.readline(LINE_LIMIT + 1)
+        except OSError as error:  # which does not say of what file
+            raise OSError(error.errno, error.strerror, file.name) from None
+
+    for number, line in enumerate(iter(read_line, ""), 1):
         fault = None
         if "\0" in line:
             fault = "a zero byte, as in UTF-16 and in files that are no text"
@@ -792,6 +799,9 @@ def run(main: Callable[[], None]) -> None:
     A reader of the output that goes away (`| head`) ends the script quietly with status 0. Ctrl-C
     ends it at once.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by `>&-`
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # By the signal, as it ends other commands: KeyboardInterrupt would wait for the C extension
         # to come back from the network. The server rolls an import back.

@@ -205,12 +205,13 @@ class PrivateServer:
         """
         try:
             pid = int(self.pid_file.read_text())
-            command = Path(f"/proc/{pid}/cmdline").read_text()
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError, ValueError):
             return None
         # Another process may have the number by now; a dead one has an empty command line.
-        port = re.search(r"\0--port=(\d+)\0", command)
-        return (pid, int(port[1])) if port and f"={self.pid_file}\0" in command else None
+        port = re.search(rb"\0--port=(\d+)\0", command)
+        ours = os.fsencode(f"={self.pid_file}\0") in command
+        return (pid, int(port[1])) if port and ours else None
 
     def stop(self) -> None:
         """Shut the server down as its owner would, and return when it has ended."""

@@ -38,6 +38,18 @@ def test_seed_works_with_rights_on_its_database_only(account, run):
     assert done.stdout.endswith("\n0 users inserted, 1000 already there\n")
 
 
+def test_seed_creates_nothing_on_a_server_that_keeps_names_in_lower_case(
+    account, family, own_server, run
+):
+    if family == "mysql":
+        pytest.skip("MySQL takes that setting only when it makes its data")
+    own_server.stop()
+    own_server.start("--lower-case-table-names=1")
+    assert run("seed.py").returncode == 0
+    writer = account("writer", "SELECT, INSERT, UPDATE ON ALX_prodev.*")
+    assert run("seed.py", **writer).stdout.endswith("0 users inserted, 1000 already there\n")
+
+
 def test_the_scripts_work_with_select_alone(account, run):
     assert run("seed.py").returncode == 0
     expected = [run(script).stdout for script in SCRIPTS]

@@ -220,6 +220,12 @@ def test_an_endless_line_ends_at_once_and_takes_no_memory(run, project):
     )
 
 
+def test_a_file_that_cannot_be_read_is_told_by_its_name(connection, run):
+    assert (
+        run("seed.py", "/proc/self/mem").stderr == "seed.py: /proc/self/mem: Input/output error\n"
+    )
+
+
 def test_missing_files_and_folders_are_one_line(connection, run, tmp_path):
     for file, expected in (
         (tmp_path / "missing.csv", "No such file or directory"),

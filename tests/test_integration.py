@@ -249,6 +249,15 @@ def test_a_reader_that_goes_away_ends_it_quietly(seeded, project, script):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_a_closed_output_is_no_error(connection, project, query, closed):
+    for script in ["seed.py", *SCRIPTS]:
+        command = f"'{sys.executable}' {script} {closed}"
+        done = subprocess.run(["bash", "-c", command], cwd=project, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert query("SELECT COUNT(*) FROM user_data") == [(1000,)]
+
+
 def test_a_full_disk_is_one_line(seeded, project):
     command = f"'{sys.executable}' 0-stream_users.py > /dev/full"
     done = subprocess.run(["bash", "-c", command], cwd=project, stderr=subprocess.PIPE, text=True)

@@ -22,7 +22,7 @@ from mysql_server import PROJECT, PrivateServer, ServerError, free_port
 @pytest.fixture
 def command(private_server, tmp_path):
     """A function that runs mysql_server.py in a project of its own, on a port of its own."""
-    folder = tmp_path / "mes générateurs"
+    folder = tmp_path / "mes g\udce9n\u00e9rateurs"  # one letter of it in Latin-1
     (folder / "tests").mkdir(parents=True)
     shutil.copy(PROJECT / "seed.py", folder)
     script = shutil.copy(PROJECT / "tests/mysql_server.py", folder / "tests")

@@ -13,7 +13,7 @@ import threading
 
 import mysql.connector
 import pytest
-from conftest import wait_until
+from conftest import MANY, wait_until
 from proxy import Proxy
 from test_integration import SCRIPTS
 from test_streams import GENERATORS, connections_left, lazy_pagination
@@ -70,8 +70,11 @@ def test_a_stream_that_is_cut_raises(server_with, name, fault):
     next(rows)
     try:
         FAULTS[fault](server)
-        with pytest.raises(mysql.connector.Error):
-            sum(1 for _ in rows)
+        rest = None
+        with contextlib.suppress(mysql.connector.Error):
+            rest = sum(1 for _ in rows)
+        # Ages are so small that all of them may have been on their way.
+        assert rest is None or (name == "stream_user_ages" and rest == MANY - 1)
     finally:
         if fault != "connection killed":
             server.stop()

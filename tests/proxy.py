@@ -8,6 +8,15 @@ import threading
 from contextlib import suppress
 from typing import Callable
 
+import mysql.connector
+import pytest
+
+# For tests that connect through a proxy from the process that it runs in.
+in_one_process = pytest.mark.skipif(
+    mysql.connector.__version_info__[:2] < (9, 1),
+    reason="needs a driver that lets other threads run while it logs in: 9.1",
+)
+
 
 class Proxy:
     """Lead each connection to the next of some servers, as a router does, until silent() is called.

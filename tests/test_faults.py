@@ -14,7 +14,7 @@ import threading
 import mysql.connector
 import pytest
 from conftest import MANY, wait_until
-from proxy import Proxy
+from proxy import Proxy, in_one_process
 from test_integration import SCRIPTS
 from test_streams import GENERATORS, connections_left, lazy_pagination
 
@@ -290,6 +290,7 @@ def test_a_lock_wait_is_waited_for_once_and_tells_who_to_look_for(own_server, ru
         assert other.info_query(ids) == (other.connection_id,)
 
 
+@in_one_process
 @pytest.mark.parametrize("reached", [False, True])
 def test_a_connection_lost_in_a_commit_is_all_or_nothing(
     own_server, seed_imported, run, query, monkeypatch, reached

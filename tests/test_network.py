@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import mysql.connector
 import pytest
 from conftest import MANY, ThrowAwayServer, wait_until
-from proxy import Proxy
+from proxy import Proxy, in_one_process
 from test_faults import ALL_USERS, kill_connections, processes
 from test_integration import SCRIPTS
 from test_streams import GENERATORS, connections_left, stream_users
@@ -233,6 +233,7 @@ def two_servers(tmp_path, private_server):
         yield one, two
 
 
+@in_one_process
 def test_no_strangers_query_is_cancelled_behind_a_router(two_servers, run, at, monkeypatch):
     one, two = two_servers
     names = set()

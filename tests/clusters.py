@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shutil import copytree
 
+import mysql.connector
+import pytest
 from conftest import ThrowAwayServer, wait_until
+from test_faults import INNODB_TRX_PAUSE
+from test_streams import stream_users
 
 from mysql_server import PrivateServer, free_port
 
@@ -184,3 +189,29 @@ def count(server: PrivateServer) -> tuple[int, int]:
     """Return how many users a server has, and how many different ids."""
     with server.connect(database="ALX_prodev") as connection:
         return connection.info_query("SELECT COUNT(*), COUNT(DISTINCT user_id) FROM user_data")
+
+
+def assert_both_are_lost(rows, process: subprocess.Popen) -> None:
+    """See that a stream raises, and that an import ends with one line that says what to do."""
+    with pytest.raises(mysql.connector.Error):
+        sum(1 for _ in rows)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.count("\n")) == (1, 1), errors
+    assert "The connection was lost before the end: run it again." in errors
+
+
+def dies_at_work(cluster: Cluster, node: PrivateServer, start, file) -> int:
+    """Kill the node that the variables lead to in a stream and an import; return what was there."""
+    with node.connect(database="ALX_prodev") as connection:
+        connection.cmd_query("DELETE FROM user_data WHERE user_id >= '8'")
+        (left,) = connection.info_query("SELECT COUNT(*) FROM user_data")
+    cluster.wait_until_applied()
+    rows = stream_users()
+    next(rows)
+    process = start("seed.py", file)
+    with node.connect() as connection:
+        progress = "SELECT COALESCE(MAX(trx_rows_modified), 0) FROM information_schema.innodb_trx"
+        wait_until(lambda: connection.info_query(progress)[0] >= 3000, process, INNODB_TRX_PAUSE)
+    node.kill()
+    assert_both_are_lost(rows, process)
+    return left

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 
-import mysql.connector
 import pytest
-from clusters import SIZE, count
+from clusters import SIZE, count, dies_at_work
 from conftest import wait_until
-from test_faults import INNODB_TRX_PAUSE
 from test_integration import SCRIPTS
 from test_streams import GENERATORS, Counting, connections_left
 
@@ -94,24 +92,8 @@ def test_nodes_that_die(empty, at, run, start, shuffled_file):
     one, other, last = empty.nodes
     file = shuffled_file(100_000, 0)
     run("seed.py", file)
-    with one.connect(database="ALX_prodev") as connection:
-        connection.cmd_query("DELETE FROM user_data WHERE user_id >= '8'")
-        (left,) = connection.info_query("SELECT COUNT(*) FROM user_data")
     empty.wait_until_applied()
-
-    # One dies while a stream from it and an import into it are running.
-    rows = GENERATORS["stream_users"]()
-    next(rows)
-    process = start("seed.py", file)
-    with one.connect() as connection:
-        progress = "SELECT COALESCE(MAX(trx_rows_modified), 0) FROM information_schema.innodb_trx"
-        wait_until(lambda: connection.info_query(progress)[0] >= 3000, process, INNODB_TRX_PAUSE)
-    one.kill()
-    with pytest.raises(mysql.connector.Error):
-        sum(1 for _ in rows)
-    _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors.count("\n")) == (1, 1), errors
-    assert "The connection was lost before the end: run it again." in errors
+    left = dies_at_work(empty, one, start, file)
 
     # Another one has nothing of that import, and completes it.
     at(other)

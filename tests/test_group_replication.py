@@ -8,9 +8,7 @@ from itertools import islice
 
 import mysql.connector
 import pytest
-from clusters import SIZE, Group, count
-from conftest import wait_until
-from test_faults import INNODB_TRX_PAUSE
+from clusters import SIZE, Group, count, dies_at_work
 from test_streams import GENERATORS
 
 from made_users import made_users, write_csv
@@ -26,7 +24,6 @@ def group(family, tmp_path):
 
 
 def test_seed_read_and_fail_over(group, at, run, start, tmp_path):
-    import seed
 
     file = tmp_path / "users.csv"
     with open(file, "w", encoding="utf-8", newline="") as text:
@@ -55,24 +52,7 @@ def test_seed_read_and_fail_over(group, at, run, start, tmp_path):
     assert f"at 127.0.0.1:{secondary.port}" in done.stderr
 
     # The primary dies while a stream from it and an import into it are running.
-    at(primary)
-    with seed.connect_to_prodev() as connection:
-        connection.cmd_query("DELETE FROM user_data WHERE user_id >= '8'")
-        (left,) = connection.info_query("SELECT COUNT(*) FROM user_data")
-    group.wait_until_applied()
-    rows = GENERATORS["stream_users"]()
-    next(rows)
-    process = start("seed.py", file)
-    with primary.connect() as connection:
-        progress = "SELECT COALESCE(MAX(trx_rows_modified), 0) FROM information_schema.innodb_trx"
-        wait_until(lambda: connection.info_query(progress)[0] >= 3000, process, INNODB_TRX_PAUSE)
-    primary.kill()
-    with pytest.raises(mysql.connector.Error):
-        sum(1 for _ in rows)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert errors.count("\n") == 1, errors
-    assert "The connection was lost before the end: run it again." in errors
+    left = dies_at_work(group, at(primary), start, file)
 
     # The new primary has nothing of that import, and completes it.
     group.wait_for(SIZE - 1)

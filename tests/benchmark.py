@@ -452,7 +452,7 @@ def main() -> None:
             say(f"making {count:,} users")
             with open(csv_file(count), "w", encoding="utf-8", newline="") as file:
                 write_csv(file, count)
-        with PrivateServer(Path(folder, "server"), free_port()) as server:
+        with PrivateServer(Path(folder, "server"), free_port(), password="p") as server:
             os.environ.update(server.environment())
             with seed.connect_db() as connection:
                 seed.create_database(connection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -40,12 +41,8 @@ fi
 class GaleraNode(ThrowAwayServer):
     """A node of a Galera cluster."""
 
-    def _with_own_tmpdir(self) -> dict[str, str]:
-        environment = super()._with_own_tmpdir()  # and where the state transfer is
-        return {**environment, "PATH": f"{self.folder.parent}:{environment['PATH']}"}
-
-    def _account_statements(self) -> str:
-        return "SET SESSION wsrep_on = OFF;\n" + super()._account_statements()
+    def _account_statements(self, family: str) -> str:
+        return "SET SESSION wsrep_on = OFF;\n" + super()._account_statements(family)
 
     def status(self, name: str) -> str:
         with self.connect() as connection:
@@ -74,6 +71,7 @@ class Galera(Cluster):
         script = folder / "wsrep_sst_position"
         script.write_text(STATE_TRANSFER)
         script.chmod(0o755)
+        os.environ["PATH"] += f":{folder}"  # where the servers look for it
         ports = [free_port() for _ in range(SIZE)]
         self.nodes = []
         for number, port in enumerate(ports):
@@ -142,7 +140,7 @@ class Group(Cluster):
             first = node is self.nodes[0]
             with node.connect() as connection:
                 connection.cmd_query(f"SET GLOBAL group_replication_bootstrap_group = {int(first)}")
-                connection.cmd_query("START GROUP_REPLICATION USER = 'root', PASSWORD = ''")
+                connection.cmd_query("START GROUP_REPLICATION USER = 'root', PASSWORD = 'p'")
                 connection.cmd_query("SET GLOBAL group_replication_bootstrap_group = 0")
         self.wait_for(SIZE)
 

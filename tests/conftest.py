@@ -24,7 +24,7 @@ import mysql.connector
 import pytest
 
 from made_users import made_users, write_csv
-from mysql_server import INSTALL, PROJECT, PrivateServer, Program, ServerError, free_port
+from mysql_server import INSTALL, PROJECT, PrivateServer, ServerError, free_port, server_program
 
 MANY = 300_000  # users: far more than a socket buffers
 FILES = ["seed.py", "user_data.csv", *(path.name for path in PROJECT.glob("[0-9]-*.py"))]
@@ -46,12 +46,19 @@ class ThrowAwayServer(PrivateServer):
     # Of MariaDB's and MySQL's log, which takes 100 MB else.
     sizes = ("--loose-innodb-log-file-size=16M", "--loose-innodb-redo-log-capacity=32M")
 
-    def _initialise(self, program: Program, data: Path) -> None:
-        template = self.templates / program.family
+    def __init__(self, folder: Path, port: int, user: str = "root", password: str = "p") -> None:
+        super().__init__(folder, port, user, password)
+
+    def _initialise(self, program: str, family: str, data: Path) -> None:
+        template = self.templates / family
         if not template.exists():
-            super()._initialise(program, template)
+            super()._initialise(program, family, template)
             (template / "auto.cnf").unlink(missing_ok=True)  # the identity of a MySQL server
         shutil.copytree(template, data)
+
+    def kill(self) -> None:
+        """End the server as a power cut would."""
+        self.stop(signal.SIGKILL)
 
     def __exit__(self, *_: object) -> None:
         self.kill()
@@ -64,7 +71,7 @@ class Session:
         self.folder = ThrowAwayServer.templates = folder
         self.server = None
         try:
-            Program.on_path()
+            server_program()
         except ServerError as error:
             self._use_the_named_server(error)
         else:
@@ -330,7 +337,7 @@ def shuffled_file(tmp_path):
 @pytest.fixture(scope="session")
 def family(private_server) -> str:
     """The family that the servers of the tests are of, "mariadb" or "mysql"."""
-    return Program.on_path().family
+    return server_program()[1]
 
 
 @pytest.fixture(scope="module")

@@ -50,12 +50,13 @@ def printed(private_server, tmp_path_factory) -> dict[int, str]:
     server = PrivateServer(folder / ".mysql", int(environment["MYSQL_PORT"]))
 
     def run(shell: str) -> str:
+        at = {"MYSQL_PORT": str(private_server.port)} if "MYSQL_USER=ann" in shell else {}
         # What does not make the virtual environment itself is run in it.
         activated = [] if "-m venv" in shell else [str(folder / ".venv/bin")]
         done = subprocess.run(
             ["bash", "-ec", shell],
             cwd=folder,
-            env={**environment, "PATH": os.pathsep.join([*activated, *path])},
+            env={**environment, **at, "PATH": os.pathsep.join([*activated, *path])},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
@@ -71,11 +72,14 @@ def printed(private_server, tmp_path_factory) -> dict[int, str]:
             elif info == "python":
                 printed[place] = run(f"python3 -c {shlex.quote(text)}")
             elif info == "sql" and not text.startswith("CREATE TABLE"):
-                with server.connect() as connection:
+                # Of a server of one's own: the quick start's account may make no other.
+                with private_server.connect() as connection:
                     for statement in text.split(";\n")[:-1]:
                         connection.cmd_query(statement)
     finally:
         server.stop()
+    with private_server.connect() as connection:
+        connection.cmd_query("DROP USER ann@localhost")
     return printed
 
 

@@ -170,6 +170,7 @@ def test_a_stop_without_a_second_connection_still_closes(server_with, monkeypatc
         cursor.execute("CREATE USER IF NOT EXISTS single@localhost WITH MAX_USER_CONNECTIONS 1")
         cursor.execute("GRANT SELECT ON ALX_prodev.* TO single@localhost")
     monkeypatch.setenv("MYSQL_USER", "single")
+    monkeypatch.setenv("MYSQL_PASSWORD", "")
     with Counting(server) as count:
         stop_by_close(stream_users())
     assert count.kills == 0

@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
 """Stream users from the database one by one: the first row is there before the last is read."""
 
-from __future__ import annotations
-
 import sys
 import types
+from collections.abc import Iterator
 from itertools import islice
-from typing import Any, Iterator
+from typing import Any
 
 import seed
 
@@ -17,8 +16,8 @@ def stream_users() -> Iterator[dict[str, Any]]:
     One query on one connection, closed when the stream ends or is given up; giving it up early
     costs a second connection, which cancels the query. Memory holds the 100 users that are read
     ahead, however many there are.
-    Raises mysql.connector.Error if the stream cannot start or is cut short, and ValueError for a
-    row that is no user.
+    Raises mysql.connector.Error if the stream cannot start or is cut short, and seed.InputError
+    for a row that is no user.
     """
     with seed.open_stream(seed.UserCursor) as cursor:
         cursor.execute(seed.SELECT_USERS + " ORDER BY user_id")

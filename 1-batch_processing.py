@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 """Process users in batches: fetch many rows at a time, keep the users over 25."""
 
-from __future__ import annotations
-
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import seed
 
@@ -13,9 +12,9 @@ def stream_users_in_batches(batch_size: int) -> Iterator[list[dict[str, Any]]]:
 
     The last list may be shorter. One query on one connection, closed when the stream ends or is
     given up; giving it up early costs a second connection, which cancels the query. Memory holds
-    two batches at most: the caller's and the next.
+    the caller's batch, the next, and the 100 users that are read ahead.
     Raises mysql.connector.Error if the stream cannot start or is cut short, TypeError or ValueError
-    for a size that makes no sense, and ValueError for a row that is no user.
+    for a size that makes no sense, and seed.InputError for a row that is no user.
     """
     seed.check_size("batch_size", batch_size)
     with seed.open_stream(seed.UserCursor) as cursor:
@@ -27,9 +26,7 @@ def stream_users_in_batches(batch_size: int) -> Iterator[list[dict[str, Any]]]:
 def batch_processing(batch_size: int) -> None:
     """Print every user over 25 as a dictionary, one a line, reading batch_size users at a time.
 
-    One query on one connection; memory holds two batches at most.
-    Raises mysql.connector.Error if the stream cannot start or is cut short, TypeError or ValueError
-    for a size that makes no sense, and ValueError for a row that is no user.
+    It returns nothing. Costs and raises what stream_users_in_batches() does.
     """
     for batch in stream_users_in_batches(batch_size):
         over_25 = [str(user) for user in batch if user["age"] > 25]

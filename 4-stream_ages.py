@@ -1,11 +1,9 @@
 #!/usr/bin/env python3
 """Average the users' ages from a stream: a sum and a count are all that is kept."""
 
-from __future__ import annotations
-
 import argparse
 import builtins
-from typing import Callable, Iterator
+from collections.abc import Callable, Iterator
 
 import seed
 
@@ -20,8 +18,8 @@ def stream_user_ages() -> Iterator[int]:
     One query on one connection, closed when the stream ends or is given up; giving it up early
     costs a second connection, which cancels the query. Memory holds the 100 ages that are read
     ahead, however many there are.
-    Raises mysql.connector.Error if the stream cannot start or is cut short, and ValueError for a
-    row that is no user.
+    Raises mysql.connector.Error if the stream cannot start or is cut short, and seed.InputError
+    for a row that is no user.
     """
     with seed.open_stream(seed.AgeCursor) as cursor:
         cursor.execute("SELECT age FROM user_data")
@@ -31,11 +29,10 @@ def stream_user_ages() -> Iterator[int]:
 
 @profile
 def calculate_average_age() -> float:
-    """Return the average age of all users in years, 0 if there are none.
+    """Return the average age of all users in years, 0 if there are none; it prints nothing.
 
-    One query; memory holds a sum, a count and what the stream reads ahead.
-    Raises mysql.connector.Error if the stream cannot start or is cut short, and ValueError for a
-    row that is no user.
+    Memory holds a sum, a count and what the stream reads ahead. Costs and raises what
+    stream_user_ages() does.
     """
     total = count = 0
     for age in stream_user_ages():

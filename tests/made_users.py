@@ -10,8 +10,8 @@ import csv
 import random
 import sys
 import uuid
+from collections.abc import Iterator
 from itertools import islice
-from typing import Iterator
 
 # The six that the course prints: in order of user_id they come first.
 # fmt: off

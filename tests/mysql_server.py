@@ -22,14 +22,15 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Iterable
 
 import mysql.connector
 
 PROJECT = Path(__file__).resolve().parent.parent
 INSTALL = "apt-get install default-mysql-server-core default-mysql-client-core"
+interrupted: list[int] = []  # signals; an exception instead would miss a program just started
 
 
 class ServerError(ValueError):
@@ -44,7 +45,7 @@ def server_program() -> tuple[str, str]:
         if shutil.which("mariadbd", path="/usr/sbin"):
             raise ServerError('mariadbd is not on PATH: export PATH="$PATH:/usr/sbin"')
         raise ServerError(f"neither mysqld nor mariadbd is on PATH: {INSTALL}")
-    version = subprocess.run([path, "--version"], capture_output=True, check=True).stdout
+    version = subprocess.run([path, "--version"], capture_output=True, check=False).stdout
     return path, "mariadb" if b"MariaDB" in version else "mysql"
 
 
@@ -74,6 +75,7 @@ class PrivateServer:
         program, family = server_program()
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.chmod(0o700)
             (self.folder / "tmp").mkdir(exist_ok=True)
             # All that is started inherits the lock, so that nothing else works on the folder.
             with open(self.folder / "lock", "w") as self.lock:
@@ -82,8 +84,10 @@ class PrivateServer:
         except BlockingIOError:
             raise ServerError(f"another start is at work on {self.folder}: wait for it") from None
         except OSError as error:
-            mend = f"run this as the owner of {self.folder}, or delete that to begin anew"
-            raise ServerError(f"{error.filename}: {error.strerror}: {mend}") from error
+            mend = f"is {self.folder} yours, and is there room? To begin anew, delete it"
+            raise ServerError(
+                f"{error.filename or self.folder}: {error.strerror}: {mend}"
+            ) from error
 
     def _start(self, program: str, family: str, options: Iterable[str]) -> None:
         check_port_is_free(self.port, self.host)
@@ -92,8 +96,9 @@ class PrivateServer:
         self.log_before = self.log.stat().st_size
         accounts = self.folder / "accounts.sql"
         try:
-            # Neither family can read the other's files, so each has a folder of its own.
-            data = self.folder / family
+            # Neither family can read the other's files. And what anybody may have planted where no
+            # password was asked for must not run where the account has all rights.
+            data = self.folder / f"{family}-{'private' if self.password else 'open'}"
             if not data.exists():
                 self._initialise(program, family, data)
             accounts.touch(mode=0o600)
@@ -150,6 +155,7 @@ class PrivateServer:
         # links are allowed, MariaDB makes a table in any folder that whoever creates it names.
         own += [f"--log-error={self.log}", "--socket=mysqld.sock", "--skip-symbolic-links"]
         own += [f"--secure-file-priv={self.folder / 'tmp'}", "--skip-log-bin", "--loose-mysqlx=0"]
+        own += ["--event-scheduler=OFF"]
         self._launch(program, data, *own, *options)
         # Its pid file is there once it listens: who connects before that may meet itself, where the
         # system lets it come from the same port.
@@ -157,12 +163,14 @@ class PrivateServer:
         try:
             self.version = self.log_in(max(1, int(self.deadline - time.monotonic())))
         except mysql.connector.Error as error:
-            account = f"{self.user!r} cannot log in (MySQL takes names of up to 32 characters)"
+            account = f"{self.user!r} cannot log in (is the name over 32 characters?)"
             raise ServerError(f"{account}: {error}; {self._said()}") from error
 
     def _wait_until(self, done) -> None:
         while not done():
-            if self.process.poll():
+            if interrupted:
+                sys.exit(128 + interrupted[0])
+            if self.process.poll() is not None:
                 raise ServerError(f"exit status {self.process.returncode}: {self._said()}")
             if time.monotonic() > self.deadline:
                 raise ServerError(f"not up in {self.seconds} seconds: {self._said()}")
@@ -175,7 +183,7 @@ class PrivateServer:
         # The server knows every loopback client as 'localhost'. One statement a line, as an init
         # file must be.
         account = f"{quoted(self.user)}@localhost"
-        rights = "*.* TO {} WITH GRANT OPTION" if self.password else "ALX_prodev.* TO {}"
+        rights = "*.* TO {} WITH GRANT OPTION" if self.password else r"`ALX\_prodev`.* TO {}"
         statements = ["SET sql_log_bin = 0"]  # a member of a group may have none of its own
         if family == "mariadb":  # it makes a root, without a password, for each name of the machine
             statements += ["DELETE FROM mysql.global_priv WHERE User = 'root'", "FLUSH PRIVILEGES"]
@@ -269,8 +277,9 @@ def main() -> None:
     )
     parser.add_argument("action", choices=["start", "status", "stop"])
     action = parser.parse_args().action
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # start() ends what it started
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    if action == "start":
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda number, _: interrupted.append(number))
     host, port, user, password = map(
         seed.connection_settings().get, ("host", "port", "user", "password")
     )
@@ -300,4 +309,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(PROJECT))
     import seed
 
-    seed.run(main)
+    try:
+        seed.run(main)
+    except ServerError as error:
+        sys.exit(f"mysql_server.py: {' '.join(str(error).split())}")

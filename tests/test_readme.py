@@ -1,9 +1,7 @@
-"""README.md is true: what it shows is what is printed.
+"""README.md is true: its blocks run as they stand, and what it shows is what they print.
 
-Its blocks run as they stand, its errors are made, and its figures have the form that the benchmark
-gives them. Two blocks are run by .ci/run instead: the package installation, which needs root, and
-the whole suite, which cannot run itself. The Docker block is marked in the page; test_project.py
-checks its file.
+In place of the package installation stand stubs, unless NIGHTLY is set: then a new environment is
+made. .ci/run runs the quick start and the suite, which cannot run itself, as they stand.
 """
 
 from __future__ import annotations
@@ -17,83 +15,74 @@ import subprocess
 import sys
 from pathlib import Path
 
+import benchmark
 import pytest
-from benchmark import BATCH_SIZES, COMPARISONS, DEPTHS
-from test_integration import SCRIPTS
-from test_project import TOP_LEVEL
 
+from helpers import EVERYTHING, SCRIPTS, project, refused, run, shell
 from mysql_server import PROJECT, PrivateServer, ServerError, check_port_is_free, free_port
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 SOLUTIONS = (PROJECT / "tests/SOLUTIONS.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(.*)\n((?:.*\n)*?)^```$", README + SOLUTIONS, re.MULTILINE)
 THE_SUITE = "python3 -m pytest\n"
+STUBS = {
+    "apt-get": "",
+    "pip": "",
+    "python3": f"""
+if [ "$1 $2" = "-m venv" ]; then mkdir -p "$3/bin"; : > "$3/bin/activate"
+else exec '{sys.executable}' "$@"; fi""",
+}
 
 
 @pytest.fixture(scope="module")
-def printed(private_server, tmp_path_factory) -> dict[int, str]:
+def printed(server, tmp_path_factory) -> dict[int, str]:
     """What each block printed, by its place: run from the top in a fresh copy of the project."""
     home = tmp_path_factory.mktemp("home")
     folder = home / "project"
     ignored = shutil.ignore_patterns(".git", ".venv", ".mysql", ".*_cache", "__pycache__")
     shutil.copytree(PROJECT, folder, ignore=ignored)
-    # In place of the real one: .ci/run runs that.
-    Path(home, "apt-get").write_text("#!/bin/sh\n")
-    Path(home, "apt-get").chmod(0o755)
-    path = [str(home), os.path.dirname(sys.executable), os.environ["PATH"]]
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("MYSQL_")},
-        "HOME": str(home),
-        "PYTHONIOENCODING": "utf-8",
-        "MYSQL_PORT": str(free_port()),
-    }
-    server = PrivateServer(folder / ".mysql", int(environment["MYSQL_PORT"]))
-
-    def run(shell: str) -> str:
-        at = {"MYSQL_PORT": str(private_server.port)} if "MYSQL_USER=ann" in shell else {}
-        # What does not make the virtual environment itself is run in it.
-        activated = [] if "-m venv" in shell else [str(folder / ".venv/bin")]
-        done = subprocess.run(
-            ["bash", "-ec", shell],
-            cwd=folder,
-            env={**environment, **at, "PATH": os.pathsep.join([*activated, *path])},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-        )
-        assert done.returncode == 0, done.stdout
-        return done.stdout
-
+    truly = "NIGHTLY" in os.environ
+    for name in ["apt-get"] if truly else STUBS:
+        Path(home, name).write_text(f"#!/bin/bash\n{STUBS[name]}\n")
+        Path(home, name).chmod(0o755)
+    path = [str(home), os.environ["PATH"]]
+    if truly:
+        path.insert(1, str(folder / ".venv/bin"))
+    variables = {name: value for name, value in os.environ.items() if "MYSQL_" not in name}
+    variables |= {"HOME": str(home), "PATH": ":".join(path), "PYTHONIOENCODING": "utf-8"}
+    quick_start = PrivateServer(folder / ".mysql", free_port())
     printed = {}
     try:
         for place, (info, text) in enumerate(BLOCKS):
-            if info == "bash" and text != THE_SUITE:
-                printed[place] = run(text)
-            elif info == "python":
-                printed[place] = run(f"python3 -c {shlex.quote(text)}")
-            elif info == "sql" and not text.startswith("CREATE TABLE"):
-                # Of a server of one's own: the quick start's account may make no other.
-                with private_server.connect() as connection:
-                    for statement in text.split(";\n")[:-1]:
-                        connection.cmd_query(statement)
+            # Of a server of one's own; the account of the quick start may make no other.
+            port = server.port if "MYSQL_USER=ann" in text else quick_start.port
+            if info == "sql" and text.startswith("CREATE USER"):
+                server.rows("DROP DATABASE IF EXISTS ALX_prodev")
+                for statement in text.split(";\n")[:-1]:
+                    server.rows(statement)
+            elif (info == "bash" and text != THE_SUITE) or info == "python":
+                code = f"python3 -c {shlex.quote(text)}" if info == "python" else text
+                done = subprocess.run(
+                    ["bash", "-ec", code],
+                    cwd=folder,
+                    env={**variables, "MYSQL_PORT": str(port)},
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    encoding="utf-8",
+                )
+                assert done.returncode == 0, done.stdout
+                printed[place] = done.stdout
     finally:
-        server.stop()
-    with private_server.connect() as connection:
-        connection.cmd_query("DROP USER ann@localhost")
+        quick_start.stop()
+        server.rows("DROP USER IF EXISTS ann@localhost")
     return printed
 
 
 def test_the_page_has_the_blocks_that_this_test_knows():
-    kinds = [info for info, _ in BLOCKS]
+    kinds = {info for info, _ in BLOCKS if not info.startswith("python from ")}
     known = {"", "bash", "bash not-run-by-the-tests", "python", "sql", "text", "mermaid"}
-    assert {info for info in kinds if not info.startswith("python from ")} == known
-    assert kinds.count("bash not-run-by-the-tests") == 1
+    assert kinds <= known
     assert [text for _, text in BLOCKS].count(THE_SUITE) == 1
-
-
-def test_the_tree_of_the_page_is_the_real_one():
-    [tree] = [text for info, text in BLOCKS if info == ""]
-    assert {*re.findall("── (.+?)/? ", tree), "README.md"} == TOP_LEVEL
 
 
 def test_links_lead_somewhere():
@@ -101,19 +90,17 @@ def test_links_lead_somewhere():
     anchors = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
     assert {*re.findall(r"\]\(#(.+?)\)", README)} <= anchors
     files = re.findall(r"\]\(([\w./-]+)\)", README)
+    assert {*EVERYTHING} <= {*files}
     assert all((PROJECT / file).exists() for file in files)
-    assert len(files) > 1
 
 
 def without_docstrings(file: str) -> str:
     """Return the text of a Python file without the docstrings of its functions."""
-    lines = (PROJECT / file).read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = (project() / file).read_text(encoding="utf-8").splitlines(keepends=True)
     for node in ast.walk(ast.parse("".join(lines))):
         if isinstance(node, ast.FunctionDef) and ast.get_docstring(node):
-            docstring = node.body[0]
-            lines[docstring.lineno - 1 : docstring.end_lineno] = [""] * (
-                docstring.end_lineno - docstring.lineno + 1
-            )
+            first, last = node.body[0].lineno - 1, node.body[0].end_lineno
+            lines[first:last] = [""] * (last - first)
     return "".join(lines)
 
 
@@ -138,63 +125,68 @@ def test_what_the_page_shows_is_printed_by_the_block_before(printed, place):
     assert output.endswith(tail)
 
 
-def test_the_table_of_the_page_is_the_real_one(connection, query):
+def test_what_the_page_says_behind_a_line_is_printed(printed):
+    said = 0
+    for place, (info, text) in enumerate(BLOCKS):
+        comments = re.findall(r"^ *(?:print\(.*\)|break)  # (?:prints: )?(.*)$", text, re.MULTILINE)
+        for comment in comments if info == "python" else []:
+            assert all(part in printed[place] for part in comment.split(", ")), comment
+            said += 1
+    assert said > 5
+
+
+def test_the_table_of_the_page_is_the_real_one(empty, query):
     [text] = [text for info, text in BLOCKS if info == "sql" and text.startswith("CREATE TABLE")]
     created = query("SHOW CREATE TABLE user_data")[0][1]
-    connection.cmd_query("DROP TABLE user_data")
-    connection.cmd_query(text.replace(";", " DEFAULT CHARSET=utf8mb4"))
+    empty.cmd_query("DROP TABLE user_data")
+    empty.cmd_query(text.replace(";", " DEFAULT CHARSET=utf8mb4"))
     assert query("SHOW CREATE TABLE user_data")[0][1] == created
 
 
 def form(text: str) -> str:
     """Return Markdown without its figures."""
-    text = re.sub(r"server [^,]+,", "server VERSION,", text)
-    return re.sub(r"[-+\d.,]*\d%?", "N", text)
+    return re.sub(r"[-+\d.,]*\d%?", "N", re.sub(r"server [^,]+,", "server VERSION,", text))
 
 
-def test_the_figures_of_the_page_have_the_form_that_the_benchmark_prints(private_server, run):
-    # Its form takes no three rounds.
-    one_round = "import benchmark; benchmark.ROUNDS = benchmark.PAGE_ROUNDS = 1; benchmark.main()"
-    done = run("-c", one_round, 2000, PYTHONPATH=str(PROJECT / "tests"))
-    assert done.returncode == 0, done.stderr
-    for part in done.stdout.strip().split("\n\n"):
-        assert form(f"\n\n{part}\n\n") in form(README)
-    # The figures that form() took are compared where they are labels.
-    for row in COMPARISONS:
+def test_the_figures_of_the_page_have_the_labels_of_the_benchmark():
+    for row in benchmark.COMPARISONS:
         assert f"\n| {row.task} | {row.way} | " in README
     assert re.search(r"^[\d,]+ users, server .*, \d{4}-\d\d-\d\d$", README, re.MULTILINE)
-    for first_cell in [*BATCH_SIZES, *(int(1_000_000 * share) for share in DEPTHS)]:
+    depths = (int(1_000_000 * share) for share in benchmark.DEPTHS)
+    for first_cell in [*benchmark.BATCH_SIZES, *depths]:
         assert re.search(rf"^\| {first_cell:,} \| \d", README, re.MULTILINE)
 
 
-def test_the_errors_of_the_page_are_what_is_printed(no_database, private_server, run):
-    def each(scripts: list[str], *options: str, **variables: str) -> list[str]:
-        """Return the last line that each of the scripts prints when it fails."""
-        done = [run(*options, script, **variables) for script in scripts]
-        assert {script.returncode for script in done} == {1}
-        return [script.stderr.splitlines()[-1] for script in done]
+@pytest.mark.skipif("NIGHTLY" not in os.environ, reason="takes a minute: .ci/nightly does it")
+def test_the_figures_of_the_page_have_the_form_that_the_benchmark_prints(server):
+    code = "import benchmark; benchmark.ROUNDS = benchmark.PAGE_ROUNDS = 1; benchmark.main()"
+    done = shell(f"python -c '{code}' 2000", env={"PYTHONPATH": str(PROJECT / "tests")})
+    assert done.returncode == 0, done.stderr
+    for part in done.stdout.strip().split("\n\n"):
+        assert form(f"\n\n{part}\n\n") in form(README)
 
-    everything = ["seed.py", *SCRIPTS]
-    no_server = {"MYSQL_HOST": "127.0.0.1", "MYSQL_PORT": str(free_port())}
-    with private_server.connect() as connection:
-        connection.cmd_query("CREATE USER ann@localhost IDENTIFIED BY 'secret'")
-        no_privilege = each(everything, MYSQL_USER="ann", MYSQL_PASSWORD="secret")
-        connection.cmd_query("DROP USER ann@localhost")
-    with pytest.raises(ServerError) as port_taken:
-        check_port_is_free(private_server.port)
+
+def test_the_errors_of_the_page_are_what_is_printed(no_database, server, monkeypatch):
     table = README[README.index("| what is wrong |") :].split("\n\n")[0].splitlines()[2:]
     rows = dict(row.strip("| ").split(" | ")[:2] for row in table)
-    shows_the_extension = re.search('python3 -c "(.*?)"', rows["no C extension"])[1]
-    hide_the_extension = "import sys; sys.modules['_mysql_connector'] = None"
-    made = {
-        "the driver is not installed": each(everything, "-S"),  # no site-packages
-        "no server": each(everything, **no_server),
-        "wrong user or password": each(everything, MYSQL_PASSWORD="wrong"),
-        "no privilege": no_privilege,
-        "the port is taken": [str(port_taken.value)],
-        "no C extension": [run("-c", f"{hide_the_extension}; {shows_the_extension}").stdout],
-    }
-    assert list(rows) == list(made)
-    for mistake, lines in made.items():
+    with pytest.raises(ServerError) as port_taken:
+        check_port_is_free(server.port)
+    made = {"the port is taken": str(port_taken.value)}
+    made["the driver is not installed"] = shell("python -S seed.py").stderr.splitlines()[-1]
+    extension = re.search('python3 -c "(.*?)"', rows["no C extension"])[1]
+    hide_it = "import sys; sys.modules['_mysql_connector'] = None"
+    made["no C extension"] = shell(f'python -c "{hide_it}; {extension}"').stdout
+    server.rows("CREATE USER ann@localhost IDENTIFIED BY 'secret'")
+    monkeypatch.setenv("MYSQL_PASSWORD", "wrong")
+    made["wrong user or password"] = refused(run("seed.py"))
+    monkeypatch.setenv("MYSQL_USER", "ann")
+    monkeypatch.setenv("MYSQL_PASSWORD", "secret")
+    made["no privilege"] = refused(run("seed.py"))
+    server.rows("DROP USER ann@localhost")
+    monkeypatch.setenv("MYSQL_HOST", "127.0.0.1")
+    monkeypatch.setenv("MYSQL_PORT", str(free_port()))
+    made["no server"] = refused(run("seed.py"))
+    assert {*rows} == {*made}
+    for mistake, line in made.items():
         for shown in re.search("`(.*?)`", rows[mistake])[1].split("..."):
-            assert all(normal(shown.strip()) in normal(line) for line in lines), mistake
+            assert normal(shown.strip()) in normal(line), mistake

@@ -1,298 +1,277 @@
-"""Where the server is, by the MYSQL_* variables and ~/.my.cnf; what to do about its errors."""
+"""Where the server is and how it is reached: the MYSQL_* variables, ~/.my.cnf, TLS, rights."""
 
 from __future__ import annotations
 
-import random
+import os
 import re
 import shutil
-import socket
+import ssl
 import subprocess
-import sys
-import threading
-from contextlib import suppress
 
 import mysql.connector
 import pytest
-from proxy import Proxy
 
 import seed
+from helpers import EVERYTHING, FAMILY, SCRIPTS, ThrowAwayServer, refused, run
+from mysql_server import ServerError, free_port
 
 NAMES = ("host", "port", "user", "password")
+DEFAULTS = {"host": "localhost", "port": 3306, "user": "root", "password": ""}
+DEFAULTS |= {"connect_timeout": 10, "ssl_mode": "PREFERRED"}
 
 
 @pytest.fixture
 def no_variables(monkeypatch):
     for name in NAMES:
-        monkeypatch.delenv(f"MYSQL_{name.upper()}", raising=False)
+        monkeypatch.setenv(f"MYSQL_{name.upper()}", "")  # as if not set
 
 
-def test_the_defaults(option_file, monkeypatch):
-    for name in NAMES:
-        monkeypatch.setenv(f"MYSQL_{name.upper()}", "")
-    assert seed.connection_settings() == {
-        "host": "localhost",
-        "port": 3306,
-        "user": "root",
-        "password": "",
-        "connect_timeout": 10,
-        "ssl_mode": "PREFERRED",
-    }
+def test_the_defaults(option_file, no_variables, tmp_path, monkeypatch):
+    assert seed.connection_settings() == DEFAULTS
+    # What is no file, as a pipe that would be waited for, or a file that others may write.
+    os.mkfifo(tmp_path / ".my.cnf")
+    assert seed.connection_settings() == DEFAULTS
+    (tmp_path / ".my.cnf").unlink()
+    option_file("user=mallory").chmod(0o666)
+    assert seed.connection_settings() == DEFAULTS
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as it is for an unknown user
+    assert seed.connection_settings() == DEFAULTS
 
 
 def test_the_environment_comes_before_the_option_file(option_file, no_variables, monkeypatch):
     option_file(
-        *("host=elsewhere", "port=3399", "user=ann", "password='12%3#4'", "socket=/run/other.sock"),
-        *("ssl-ca=/ca.pem", "[mysql]", "user=ben"),
+        *("host=elsewhere", "port=3399", "user=ann", "password='12%3#4'", "socket=/other.sock"),
+        *("ssl-ca=/ca.pem", "connect_timeout = 3", "compress", "database=x", "[mysql]", "user=ben"),
     )
-    from_file = {
-        "host": "elsewhere",
-        "port": 3399,
-        "user": "ann",
-        "password": "12%3#4",
-        "connect_timeout": 10,
-        "ssl_mode": "VERIFY_CA",
-        "ssl_ca": "/ca.pem",
-    }
-    assert seed.connection_settings() == {**from_file, "unix_socket": "/run/other.sock"}
+    from_file = {"host": "elsewhere", "port": 3399, "user": "ann", "password": "12%3#4"}
+    from_file |= {"connect_timeout": 3, "ssl_mode": "VERIFY_CA", "ssl_ca": "/ca.pem"}
+    assert seed.connection_settings() == {**from_file, "unix_socket": "/other.sock"}
     monkeypatch.setenv("MYSQL_USER", "cem")
     monkeypatch.setenv("MYSQL_PASSWORD", "'quoted'")
     changed = {**from_file, "user": "cem", "password": "'quoted'"}
-    assert seed.connection_settings() == {**changed, "unix_socket": "/run/other.sock"}
+    assert seed.connection_settings() == {**changed, "unix_socket": "/other.sock"}
     # The socket is that of another server than the one named.
     monkeypatch.setenv("MYSQL_HOST", "127.0.0.2")
     assert seed.connection_settings() == {**changed, "host": "127.0.0.2"}
-    monkeypatch.delenv("MYSQL_HOST")
+    monkeypatch.setenv("MYSQL_HOST", "")
     monkeypatch.setenv("MYSQL_PORT", "3307")
     assert seed.connection_settings() == {**changed, "port": 3307}
 
 
-def test_the_option_file_opens_the_connection(option_file, no_variables, private_server, family):
-    option_file(
-        *("host=127.0.0.1  # here", f"port = {private_server.port}", "user='root'"),
-        *('password = "it\'s \\\\ own"', "compress", "database=x", "raw=1", "pool_name=x"),
-    )
-    with seed.connect_db() as connection:
-        assert type(connection).__name__ in ("CMySQLConnection", "MySQLConnection")
-        assert connection.info_query("SELECT DATABASE(), 1") == (None, 1)
-    option_file(f"socket={private_server.folder / family / 'mysqld.sock'}")
-    with pytest.raises(mysql.connector.Error, match="Access denied for user 'root'@'localhost'"):
-        seed.connect_db()
+VALUES = [
+    "ann",
+    "a # b",
+    "'a # b' # c",
+    '"a\'b"',
+    "a\\\\b\\sc",
+    "'a\\sb'",
+    "",
+    "''",
+    "a=b;c",
+    "'a",
+    "ä",
+]
 
 
-def test_seed_names_the_socket_that_it_used(
-    no_database, option_file, no_variables, private_server, family, run
-):
-    socket = private_server.folder / family / "mysqld.sock"
-    option_file(
-        f"socket={socket}", "host=10.9.9.9", "port=9", "user=root", 'password = "it\'s \\\\ own"'
-    )
-    done = run("seed.py")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[0].endswith(f" at {socket}")
-
-
-PIECES = [*"abc#;='\"\\nts ", "\\\\", "\\s", '"', "'", " # ", "=", "\t"]
-
-
-@pytest.mark.skipif(not shutil.which("mysql"), reason="needs the client mysql on PATH")
-def test_the_option_file_is_read_as_mysql_reads_it(tmp_path):
-    rng = random.Random(9)
-    included, file = tmp_path / "included.cnf", tmp_path / "my.cnf"
-    lines = [f"user={''.join(rng.choices(PIECES, k=rng.randint(0, 9)))}" for _ in range(500)]
-    included.write_text("[client]\nuser=included\n[mysqld]\nuser=no\n")
-    lines[100:100] = [f"!include {included}", f"!includedir {tmp_path / 'more'}", "[mysqld]"]
-    lines[200:200] = ["[Client ] # x", " ; no", "#no", "connect-timeout = 5", "user", "\tuser=a  "]
-    (tmp_path / "more").mkdir()
-    shutil.copy(included, tmp_path / "more" / "2.cnf")
-    (tmp_path / "more" / "1.cnf").write_text("[client]\nuser=first\n")
-    (tmp_path / "more" / "3.txt").write_text("[client]\nuser=no\n")
-    file.write_text("\n".join(["[client]", *lines]))
+@pytest.mark.parametrize("value", VALUES)
+def test_an_option_is_read_as_mysql_reads_it(option_file, no_variables, value):
+    file = option_file("[mysqld]", "user=no", "[client] # x", "#user=no", f"\tuser = {value} ")
+    settings = seed.connection_settings()
+    if not shutil.which("mysql"):
+        pytest.skip("needs the client mysql on PATH")
     command = ["mysql", f"--defaults-file={file}", "--print-defaults"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    options = [f"--{name}={value}" for name, value in seed.read_option_file(str(file))]
-    assert len(options) > 400
-    joined = "".join(f"{option} " for option in options).replace("_timeout=", "-timeout=")
-    # The client prints an option without a value as one without the = too.
-    printed = printed.split(":\n", 1)[1].rstrip("\n")
-    assert joined.replace("--user= ", "--user ") == printed.replace("--user= ", "--user ")
+    assert f"--user={settings['user']} " in f"{printed.rstrip()} "
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("user=ann\n", ":1: an option, or a byte order mark, before the first [group]"),
-        ("\ufeff[client]\n", ":1: an option, or a byte order mark, before the first [group]"),
-        ("[client]\nuser=a\n[client\n", ":3: a [group] without its ]"),
-        ("[client]\n!include FILE\n", ": this option file includes itself"),
-        ("[client]\n!include FILE2\n", "2: No such file or directory"),
-        ("[client]\n!includedir FILE2\n", "2: No such file or directory"),
-        ("[client]\nssl-cert=/x\n", ": ssl_key and ssl_cert need to be both specified, or neither"),
-        ("[client]\nssl-mode=on\n", ": ssl-mode is none of DISABLED, PREFERRED, REQUIRED, VERIFY_"),
-    ],
-)
-def test_a_broken_option_file_is_one_line(run, tmp_path, option_file, text, expected):
-    option_file()
-    file = tmp_path / ".my.cnf"
-    file.write_text(text.replace("FILE", str(file)), encoding="utf-8")
-    done = run("0-stream_users.py")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
-    line = done.stderr.replace("~/.my.cnf", str(file))
-    assert line.startswith(f"0-stream_users.py: {file}{expected.replace('FILE', str(file))}")
+WRONG = {
+    "port": ["abc", "0", "65536", "-1", "3306.0"],
+    "connect-timeout": ["soon", "0", "86401"],
+    "ssl-mode": ["on"],
+    "ssl-cert": ["/x"],
+}
 
 
-@pytest.mark.parametrize("port", ["abc", "0", "65536", "-1", "3306.0"])
-def test_a_port_out_of_range_or_no_number(option_file, monkeypatch, port):
-    error = f"port '{port}' is not a number from 1 to 65535: check MYSQL_PORT and ~/.my.cnf"
-    monkeypatch.setenv("MYSQL_PORT", port)
-    with pytest.raises(ValueError, match=re.escape(error)):
-        seed.connect_db()
-    option_file(f"port={port}")
-    monkeypatch.delenv("MYSQL_PORT")
-    with pytest.raises(ValueError, match="from 1 to 65535"):
-        seed.connect_db()
-    option_file("connect-timeout=soon")
-    with pytest.raises(ValueError, match="connect_timeout 'soon' is not a number from 0 to"):
-        seed.connect_db()
+@pytest.mark.parametrize("name", WRONG)
+def test_settings_that_make_no_sense(option_file, no_variables, name):
+    for value in WRONG[name]:
+        option_file(f"{name}={value}")
+        line = refused(run("0-stream_users.py"))
+        assert "~/.my.cnf" in line
+        assert re.search(name.replace("-", "[-_]"), line)
 
 
-@pytest.mark.parametrize("name", NAMES[2:])
-def test_settings_in_another_encoding_are_told_and_not_shown(run, name):
-    done = run("0-stream_users.py", **{f"MYSQL_{name.upper()}": "caf\udce9"})
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        f"0-stream_users.py: {name} is not UTF-8: check MYSQL_{name.upper()} and ~/.my.cnf\n"
-    )
+@pytest.mark.parametrize("name", ["USER", "PASSWORD"])
+def test_settings_in_another_encoding_are_told_and_not_shown(any_server, monkeypatch, name):
+    monkeypatch.setenv(f"MYSQL_{name}", "caf\udce9")
+    line = refused(run("0-stream_users.py"))
+    assert line.startswith("utf-8 lacks a character")
+    assert "caf" not in line
 
 
-def test_without_a_home_there_is_no_option_file(monkeypatch):
-    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as it is for an unknown user
-    seed.connection_settings()
+def test_the_option_file_opens_the_connection(no_database, server, option_file, no_variables):
+    option_file(f"port = {server.port} # here", 'password = "it\'s \\\\ own"', "raw=1")
+    with seed.connect_db() as connection:
+        assert connection.info_query("SELECT DATABASE(), 1") == (None, 1)
+    socket = next(server.folder.glob("m*/mysqld.sock"))
+    option_file(f"socket={socket}", "host=10.9.9.9", "port=9", 'password="it\'s \\\\ own"')
+    done = run("seed.py")
+    assert (done.status, done.errors) == (0, "")
+    assert done.output.splitlines()[0].endswith(f" at {socket}")
 
 
-# Hints. Those for a server that is not there, an access that is denied, a bad table and a lost
-# connection are tested where these are made: test_integration.py, test_access.py, test_faults.py.
+def test_the_session_is_what_the_promises_need(any_server):
+    names = ["sql_mode", "sql_select_limit", "net_write_timeout", "wait_timeout", "autocommit"]
+    with seed.connect_db() as connection:
+        session = connection.info_query(f"SELECT {', '.join(f'@@SESSION.{n}' for n in names)}")
+        assert "STRICT_ALL_TABLES" in session[0]
+        assert session[1:] == (2**64 - 1, 86400, 86400, 1)
+    with seed.connect_db() as connection:
+        assert connection.info_query("SELECT SLEEP(0.1)") == (0,)
 
 
-def hint(done: subprocess.CompletedProcess, number: int | str) -> str:
-    """Return the hint of a script that failed with that error of the server or the driver."""
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
-    return re.search(rf"\(error {number}, as \S+ at \S+\)\. (.*)\n$", done.stderr)[1]
+def test_the_time_to_connect_limits_no_query(any_server, option_file):
+    option_file("connect-timeout=1")
+    with seed.connect_db() as connection:
+        assert connection.info_query("SELECT SLEEP(1.5)") == (0,)
+
+
+# Rights
 
 
 @pytest.fixture
-def ask(own_server, run):
-    """A function that runs statements on the server, each if the server knows it."""
-    assert run("seed.py").returncode == 0
+def account(server, monkeypatch):
+    """A function that makes an account with the given rights, to which the variables lead."""
+    accounts = []
 
-    def ask(*statements: str) -> None:
-        with own_server.connect() as connection:
-            for statement in statements:
-                connection.cmd_query(statement)
+    def account(name: str, *rights: str, options: str = "") -> None:
+        accounts.append(f"{name}@localhost")
+        server.rows(f"CREATE USER {accounts[-1]} IDENTIFIED BY 'p' {options}")
+        for right in rights:
+            server.rows(f"GRANT {right} TO {accounts[-1]}")
+        monkeypatch.setenv("MYSQL_USER", name)
+        monkeypatch.setenv("MYSQL_PASSWORD", "p")
 
-    ask("CREATE USER ann@localhost IDENTIFIED BY 'p'", "GRANT ALL ON ALX_prodev.* TO ann@localhost")
-    return ask
-
-
-ANN = {"MYSQL_USER": "ann", "MYSQL_PASSWORD": "p"}
-
-
-def test_a_server_with_too_many_connections(ask, own_server, run, family):
-    ask("ALTER USER ann@localhost WITH MAX_USER_CONNECTIONS 1")
-    expected = "Try again later, or ask the server's owner for more connections."
-    with own_server.connect(user="ann", password="p"):
-        assert hint(run("4-stream_ages.py", **ANN), 1226) == expected
-    if family == "mysql":
-        ask("ALTER USER ann@localhost WITH MAX_USER_CONNECTIONS 0")
-        ask("SET GLOBAL max_user_connections = 1")
-        with own_server.connect(user="ann", password="p"):
-            assert hint(run("4-stream_ages.py", **ANN), 1203) == expected
-        ask("SET GLOBAL max_user_connections = 0")
-    ask("SET GLOBAL max_connections = 10")
-    others = []
-    with suppress(mysql.connector.Error):
-        while len(others) < 20:
-            others.append(own_server.connect())
-    assert hint(run("4-stream_ages.py", **ANN), 1040) == expected
-    for connection in others:
-        connection.close()
+    yield account
+    for name in accounts:
+        server.rows(f"DROP USER {name}")
 
 
-def test_a_server_that_takes_small_packets_only(ask, run):
-    ask("SET GLOBAL max_allowed_packet = 16384")
-    expected = "Ask the server's owner for a max_allowed_packet of 1M or more."
-    assert hint(run("seed.py"), 1153) == expected
+def test_rights_on_the_database_are_enough(seeded, account):
+    expected = [run(script).output for script in SCRIPTS]
+    account("reader", "SELECT ON ALX_prodev.*")
+    assert [run(script).output for script in SCRIPTS] == expected
+    # Nothing is created that is there: in a cluster that would roll back the imports of others.
+    account("writer", "SELECT, INSERT, UPDATE ON ALX_prodev.*")
+    assert run("seed.py").output.endswith("\n0 users inserted, 1000 already there\n")
+    seeded.cmd_query("DROP DATABASE ALX_prodev")
+    account("owner", "ALL ON ALX_prodev.*")
+    assert run("seed.py").output.endswith("\n1000 users inserted, 0 already there\n")
+    account("nobody")
+    for script in EVERYTHING:
+        assert re.search("(?i)denied.*(error 1044|error 1142)", refused(run(script)))
 
 
-def test_servers_that_take_no_writes(ask, own_server, run, family):
-    expected = "That server takes no writes: set MYSQL_HOST and MYSQL_PORT to one that does."
-    name = "transaction_read_only" if family == "mysql" else "tx_read_only"
-    ask("DELETE FROM ALX_prodev.user_data")
-    ask(f"SET GLOBAL {name} = 1")
-    assert hint(run("seed.py"), 1792) == expected
-    ask(f"SET GLOBAL {name} = 0")
-    if family == "mysql":
-        ask("ALTER SCHEMA ALX_prodev READ ONLY = 1")
-        assert hint(run("seed.py"), 3989) == expected
-        ask("ALTER SCHEMA ALX_prodev READ ONLY = 0")
+def test_without_a_second_connection_a_stop_still_closes(wide, account):
+    account("single", "SELECT ON ALX_prodev.*", options="WITH MAX_USER_CONNECTIONS 1")
+    assert run("0-stream_users.py").output.count("\n") == 6
+    assert wide.is_left_alone()
+
+
+def test_seed_creates_nothing_where_names_are_kept_in_lower_case(own_server):
     own_server.stop()
-    own_server.start("--innodb-read-only")
-    assert hint(run("seed.py"), 1015 if family == "mysql" else 1036) == expected
+    try:
+        own_server.start("--lower-case-table-names=1")
+    except Exception:
+        pytest.skip("MySQL takes that setting only when it makes its data")
+    for counts in (
+        "1000 users inserted, 0 already there\n",
+        "0 users inserted, 1000 already there\n",
+    ):
+        assert run("seed.py").output.endswith(counts)
 
 
-def test_accounts_of_other_kinds(ask, own_server, run, option_file, family):
-    if family == "mysql":
-        ask("INSTALL PLUGIN auth_socket SONAME 'auth_socket.so'")
-        ask("CREATE USER ben@localhost IDENTIFIED WITH auth_socket")
-    else:
-        ask("CREATE USER ben@localhost IDENTIFIED VIA unix_socket")
-    expected = "Check MYSQL_USER and MYSQL_PASSWORD."
-    assert hint(run("4-stream_ages.py", MYSQL_USER="ben"), 1698) == expected
-
-    # A MariaDB server whose plug-in has another name; MySQL names its own within TLS.
-    def renamed(data: bytes) -> bytes:
-        return data.replace(b"mysql_native_password", b"no_such_login_plug_in")
-
-    option_file("ssl-mode=disabled")  # logins without TLS
-    if (
-        family == "mariadb" and mysql.connector.HAVE_CEXT
-    ):  # else the driver says -1, and why in words
-        with Proxy((own_server.host, own_server.port), change=renamed) as proxy:
-            done = run("4-stream_ages.py", MYSQL_PORT=str(proxy.port), **ANN)
-        expected = "The driver cannot log in to that kind of account: ask the server's owner."
-        assert hint(done, 2059) == expected
-    if family == "mysql":
-        expected = "Check the TLS settings in ~/.my.cnf."
-        assert hint(run("4-stream_ages.py", **ANN), 2061) == expected
+def test_no_file_is_sent_on_a_servers_demand(seeded, server, option_file):
+    option_file("allow_local_infile=1")
+    server.rows("SET GLOBAL local_infile = 1")
+    load = "LOAD DATA LOCAL INFILE %s INTO TABLE user_data"
+    refusal = pytest.raises(mysql.connector.Error, match=r"(?i)local")
+    with seed.connect_to_prodev() as connection, connection.cursor() as cursor, refusal:
+        cursor.execute(load, [str(seed.CSV_FILE)])
 
 
-def test_a_machine_that_is_not_let_in(run):
-    # What a server says at once to a machine for which it has no account.
-    text = b"\xffj\x04Host '127.0.0.1' is not allowed to connect to this server"
-    packet = len(text).to_bytes(3, "little") + b"\0" + text
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = str(listener.getsockname()[1])
-        threading.Thread(target=lambda: listener.accept()[0].sendall(packet), daemon=True).start()
-        done = run("4-stream_ages.py", MYSQL_HOST="127.0.0.1", MYSQL_PORT=port)
-    assert (
-        hint(done, 1130) == "That user needs a privilege on the database: ask the server's owner."
-    )
+# TLS
 
 
-def test_a_host_and_a_socket_that_are_not_there(run, option_file, no_variables):
-    expected = "Is a server running there? The README says how to start one."
-    option_file("socket=/nowhere/mysqld.sock")
-    done = run("4-stream_ages.py")
-    assert hint(done, 2002) == expected
-    assert "as root at /nowhere/mysqld.sock)" in done.stderr
-    if mysql.connector.HAVE_CEXT:
-        done = run("4-stream_ages.py", MYSQL_HOST="no-such-host.invalid")
-        assert hint(done, 2005) == "Check MYSQL_HOST."
+@pytest.fixture
+def certificates(tmp_path):
+    """A folder with two CAs, and a server's certificate from the first."""
+    if not shutil.which("openssl"):
+        pytest.skip("needs openssl")
+
+    def openssl(command: str) -> None:
+        subprocess.run(["openssl", *command.split()], cwd=tmp_path, check=True, capture_output=True)
+
+    key = "-newkey rsa:2048 -nodes -subj /CN={0} -keyout {0}.key"
+    for ca in ("ca", "other"):
+        openssl(f"req -x509 -days 2 {key.format(ca)} -out {ca}.pem")
+    openssl(f"req {key.format('server')} -out server.csr")
+    openssl("x509 -req -in server.csr -days 2 -CA ca.pem -CAkey ca.key -CAcreateserial -out s.pem")
+    return tmp_path
 
 
-def test_a_connection_that_is_lost(ask, own_server, run, family):
-    ask("SET GLOBAL wait_timeout = 1")
-    slow = "(echo name,email,age; sleep 3; echo Ann,ann@example.com,30) | "
-    slow += f"exec '{sys.executable}' seed.py /dev/stdin"
-    done = run("-c", f"import os; os.execvp('sh', ['sh', '-c', {slow!r}])")
-    on_mariadb = r"(?:2006|2013)" if mysql.connector.HAVE_CEXT else 2055
-    assert hint(done, 4031 if family == "mysql" else on_mariadb) == seed.LOST
+def test_tls_settings_of_the_option_file_are_honoured(
+    server, certificates, option_file, at, monkeypatch
+):
+    tls = ThrowAwayServer(certificates / "server", free_port())
+    try:
+        files = {"ca": "ca.pem", "cert": "s.pem", "key": "server.key"}
+        tls.start(
+            *(f"--ssl-{name}={certificates / file}" for name, file in files.items()),
+            "--require-secure-transport=ON",
+        )
+        at(tls)
+        ca, other = (f"ssl-ca={certificates / name}.pem" for name in ("ca", "other"))
+        for options in [(), (ca,), ("ssl-mode=required",), (other, "ssl-mode=REQUIRED")]:
+            option_file(*options)
+            assert run("seed.py").status == 0
+        # The certificate is for the name "server", which MYSQL_HOST is not.
+        identity = (ca, "ssl-mode=VERIFY_IDENTITY")
+        for options in [(other,), ("ssl-mode=VERIFY_CA",), identity, ("ssl-mode=DISABLED",)]:
+            option_file(*options)
+            # Without TLS, MySQL says that it is required, MariaDB that the access is denied.
+            assert re.search("error (2026|2055|1045|3159|-1)", refused(run("seed.py")))
+        # An account that must show a certificate of the CA.
+        tls.rows("CREATE USER ann@localhost REQUIRE X509")
+        tls.rows("GRANT ALL ON ALX_prodev.* TO ann@localhost")
+        pair = [f"ssl-cert={certificates / 's.pem'}", f"ssl-key={certificates / 'server.key'}"]
+        monkeypatch.setenv("MYSQL_USER", "ann")
+        monkeypatch.setenv("MYSQL_PASSWORD", "")
+        for options, status in [([ca], 1), ([ca, *pair], 0)]:
+            option_file(*options)
+            assert run("4-stream_ages.py").status == status
+    finally:
+        tls.kill()
+
+
+def test_a_server_without_tls_is_refused_where_tls_is_asked_for(
+    server, tmp_path, at, option_file, monkeypatch
+):
+    # Without a password, as MySQL lets one in only within TLS.
+    plain = ThrowAwayServer(tmp_path / "server", free_port(), password="")
+    try:
+        plain.start("--tls-version=" if FAMILY == "mysql" else "--skip-ssl")
+    except ServerError:  # MySQL before 8.0.29
+        plain.start("--skip-ssl")
+    with plain:
+        at(plain)
+        assert run("seed.py").status == 0
+        authority = f"ssl-ca={ssl.get_default_verify_paths().openssl_cafile}"
+        for mode in ("REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"):
+            option_file(f"ssl-mode={mode}", authority)
+            assert re.search("TLS|SSL", refused(run("4-stream_ages.py")))
+        # Through a socket there is no TLS, and none is missed.
+        monkeypatch.setenv("MYSQL_HOST", "")
+        monkeypatch.setenv("MYSQL_PORT", "")
+        option_file(f"socket={next(plain.folder.glob('m*/mysqld.sock'))}", "ssl-mode=REQUIRED")
+        assert run("4-stream_ages.py").status == 0

@@ -1,5 +1,4 @@
-#!/usr/bin/env python3
-"""Measure the generators against the traditional ways, on a private server, and print Markdown.
+"""Measure the generators against traditional ways, on a private server, and print Markdown.
 
     python3 tests/benchmark.py [ROWS]
 
@@ -7,26 +6,22 @@ Time is the median of several rounds that take turns; memory is the most that th
 process, sampled by memory_profiler in a process of its own. Progress goes to stderr.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
-import datetime
 import importlib
 import multiprocessing
 import os
-import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import mysql.connector
 from memory_profiler import memory_usage
@@ -34,464 +29,225 @@ from memory_profiler import memory_usage
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import seed  # noqa: E402
-from made_users import made_users, write_csv  # noqa: E402
+from made_users import FIRST_USERS, write_csv  # noqa: E402
 from mysql_server import PrivateServer, free_port  # noqa: E402
 
-stream = importlib.import_module("0-stream_users")
-batches = importlib.import_module("1-batch_processing")
-pages = importlib.import_module("2-lazy_paginate")
-ages = importlib.import_module("4-stream_ages")
-
+SCRIPTS = ["0-stream_users", "1-batch_processing", "2-lazy_paginate", "4-stream_ages"]
+stream, batches, pages, ages = map(importlib.import_module, SCRIPTS)
+USERS = seed.SELECT_USERS
 ROUNDS = 3
-BATCH_SIZE = 1000
-PAGE_SIZE = 100
-SAMPLE_PAGES = 20  # of those by OFFSET, evenly spaced
-SAMPLE_ROWS = 20_000  # of those inserted one by one
-IMPORT_ROWS = 100_000  # for the time of an import against its batch size
-IN_MEMORY_ROWS = 200_000  # imported in order: a server's memory holds them by default
+PAGE_ROUNDS = 7  # the first of them may find nothing in the server's memory
 BATCH_SIZES = [1, 10, 100, 1000, 10_000]
 DEPTHS = [0, 0.25, 0.5, 0.9]  # shares of the users before a page
-PAGE_ROUNDS = 7  # the first of them may find nothing in the server's memory
-NO_INDEXES = "COMMENT ''"
-INDEXES = "ADD INDEX idx_age (age), ADD INDEX idx_email (email)"
-CHART_SHARES = [0.2, 0.4, 0.6, 0.8, 1.0]  # of the users, for memory against users
-FOLDER = "MEASURED_FOLDER"  # the environment variable that tells the processes where the files are
+LOAD_DATA = """LOAD DATA LOCAL INFILE %s INTO TABLE user_data CHARACTER SET utf8mb4
+FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '"' IGNORE 1 LINES"""
 
 
-def csv_file(rows: int) -> Path:
-    """Return the path of the file with so many users."""
-    return Path(os.environ[FOLDER], f"{rows}.csv")
-
-
-def in_order(rows: int) -> Path:
-    """Return the path of a file of so many users in order of user_id."""
-    file = Path(os.environ[FOLDER], "in_order.csv")
-    if not file.exists():
-        with open(file, "w", encoding="utf-8", newline="") as text:
-            text.write("user_id,name,email,age\n")
-            csv.writer(text, lineterminator="\n").writerows(sorted(islice(made_users(), rows)))
-    return file
-
-
-def fetch_all(query: str, **kind: Any) -> list:
-    """Return a whole result at once, as the usual version of this exercise does."""
-    with seed.connect_to_prodev() as connection:
-        cursor = connection.cursor(**kind)
+def fetch(query: str = USERS, method: str = "fetchall", dictionary: bool = True) -> Iterator[Any]:
+    """Yield rows from the driver's own cursor."""
+    with seed.connect_to_prodev() as connection:  # whose end is close() alone
+        cursor = connection.cursor(dictionary=dictionary)
         cursor.execute(query)
-        return cursor.fetchall()
+        if method == "fetchall":
+            yield from cursor.fetchall()
+        else:
+            yield from iter(cursor.fetchone, None)
 
 
-@contextmanager
-def dictionary_cursor() -> Iterator[Any]:
-    """Give the driver's own unbuffered dictionary cursor, all users before it."""
-    with seed.connect_to_prodev() as connection:
-        cursor = connection.cursor(dictionary=True)
-        cursor.execute(seed.SELECT_USERS)
-        yield cursor
+def stream_query(clause: str) -> Iterator[dict[str, Any]]:
+    with seed.open_stream(seed.UserCursor) as cursor:
+        cursor.execute(f"{USERS} {clause}")
+        yield from iter(cursor.fetchone, None)
 
 
-def load_fetchall(rows: int) -> None:
-    users = fetch_all(seed.SELECT_USERS, dictionary=True)
-    assert sum(1 for _ in users) == rows
+def over_25(in_batches: bool) -> int:
+    lists = batches.stream_users_in_batches(1000) if in_batches else [fetch()]
+    return sum(len([user for user in users if user["age"] > 25]) for users in lists)
 
 
-def load_generator(rows: int) -> None:
-    assert sum(1 for _ in stream.stream_users()) == rows
+def average_of_list() -> float:
+    return statistics.fmean(age for (age,) in fetch("SELECT age FROM user_data", dictionary=False))
 
 
-def load_fetchone(rows: int) -> None:
-    with dictionary_cursor() as cursor:
-        users = 0
-        while cursor.fetchone() is not None:
-            users += 1
-    assert users == rows
+def cut_pages() -> Iterator[list]:
+    users = fetch(f"{USERS} ORDER BY user_id")
+    return iter(lambda: list(islice(users, 100)), [])
 
 
-def batches_fetchmany(rows: int) -> None:
-    with dictionary_cursor() as cursor:
-        users = 0
-        while batch := cursor.fetchmany(BATCH_SIZE):
-            users += len(batch)
-    assert users == rows
+def sample_pages() -> Iterator[list]:
+    rows = int(os.environ["MEASURED_ROWS"])
+    for offset in range(0, rows, max(200, rows // 20)):  # 20 pages; of few, every second
+        yield list(fetch(f"{USERS} LIMIT 100 OFFSET {offset}"))
 
 
-def batches_generator(rows: int, batch_size: int = BATCH_SIZE) -> None:
-    assert sum(len(batch) for batch in batches.stream_users_in_batches(batch_size)) == rows
+def import_file(way: str = "seed.py", file: str = "all.csv", batch_size: int = 1000) -> int:
+    """Import a file into an empty copy of the table that is read, in a database of its own."""
+    path = Path.home() / file  # HOME is the folder of main(), in other processes too
+    server = PrivateServer(Path.home(), int(os.environ["MYSQL_PORT"]), password="p")
+    with server.connect(database="imports", allow_local_infile=True) as connection:
+        connection.cmd_query("DROP TABLE IF EXISTS user_data")
+        connection.cmd_query(f"CREATE TABLE user_data LIKE {seed.DATABASE}.user_data")
+        cursor = connection.cursor()
+        if way == "LOAD DATA":
+            cursor.execute(LOAD_DATA, [str(path)])
+            return cursor.rowcount
+        if way == "INSERT":  # of a sample, one statement and one commit a row
+            sample = min(20_000, int(os.environ["MEASURED_ROWS"]) // 2)
+            with path.open(encoding="utf-8", newline="") as lines:
+                for user in islice(csv.reader(lines), 1, 1 + sample):
+                    cursor.execute("INSERT INTO user_data VALUES (%s, %s, %s, %s)", user)
+            return sample
+        seed.BATCH_SIZE = batch_size
+        return seed.insert_data(connection, path)[0]
 
 
-def filter_fetchall(rows: int) -> None:
-    users = fetch_all(seed.SELECT_USERS, dictionary=True)
-    over_25 = [user for user in users if user["age"] > 25]
-    assert 0 < len(over_25) < rows
+def run(work: Callable, most: int | None = None) -> Any:
+    """Return what a work returns; of an iterator, how many values it gives, up to most."""
+    found = work()
+    return sum(1 for _ in islice(found, most)) if isinstance(found, Iterator) else found
 
 
-def filter_generator(rows: int) -> None:
-    over_25 = 0
-    for batch in batches.stream_users_in_batches(BATCH_SIZE):
-        over_25 += len([user for user in batch if user["age"] > 25])
-    assert 0 < over_25 < rows
-
-
-def average_fetchall(rows: int) -> None:
-    all_ages = fetch_all("SELECT age FROM user_data")
-    assert 18 < sum(age for (age,) in all_ages) / len(all_ages) < 100
-
-
-def average_generator(rows: int) -> None:
-    assert 18 < ages.calculate_average_age() < 100
-
-
-def pages_fetchall(rows: int) -> None:
-    users = fetch_all(seed.SELECT_USERS + " ORDER BY user_id", dictionary=True)
-    assert sum(len(users[at : at + PAGE_SIZE]) for at in range(0, rows, PAGE_SIZE)) == rows
-
-
-def pages_offset(rows: int) -> float:
-    """Measure a sample of pages; return the factor from them to all pages."""
-    offsets = range(0, rows, max(PAGE_SIZE, rows // SAMPLE_PAGES))
-    for offset in offsets:
-        fetch_all(f"{seed.SELECT_USERS} LIMIT {PAGE_SIZE} OFFSET {offset}", dictionary=True)
-    return rows / PAGE_SIZE / len(offsets)
-
-
-def pages_generator(rows: int) -> None:
-    assert sum(len(page) for page in pages.lazy_pagination(PAGE_SIZE)) == rows
-
-
-def stop_fetchall(rows: int) -> None:
-    assert len(fetch_all(seed.SELECT_USERS, dictionary=True)[:6]) == 6
-
-
-def stop_close(rows: int) -> None:
-    with dictionary_cursor() as cursor:  # which closes the connection, and nothing else
-        assert all(cursor.fetchone() for _ in range(6))
-
-
-def stop_generator(rows: int) -> None:
-    assert len(list(islice(stream.stream_users(), 6))) == 6
-
-
-def empty_table(**settings: Any) -> mysql.connector.MySQLConnection:
-    """Return a connection to the database, whose table is new."""
-    settings = {**seed.connection_settings(), "database": seed.DATABASE, **settings}
-    del settings["ssl_mode"]  # which is not the driver's
-    connection = mysql.connector.connect(**settings, autocommit=True)
-    with connection.cursor() as cursor:
-        cursor.execute("DROP TABLE IF EXISTS user_data")
-        cursor.execute(seed.CREATE_TABLE)
-    return connection
-
-
-def seed_row_by_row(rows: int) -> float:
-    """Insert a sample, one statement and one commit a row; return the factor to all rows."""
-    connection = empty_table()
-    with open(csv_file(rows), encoding="utf-8", newline="") as file:
-        users = list(islice(csv.reader(file), 1, 1 + SAMPLE_ROWS))
-    with connection, connection.cursor() as cursor:
-        for user in users:
-            cursor.execute("INSERT INTO user_data VALUES (%s, %s, %s, %s)", user)
-    return rows / len(users)
-
-
-def load_data(file: Path, rows: int) -> None:
-    with empty_table(allow_local_infile=True) as connection, connection.cursor() as cursor:
-        cursor.execute("SET GLOBAL local_infile = 1")
-        cursor.execute(
-            "LOAD DATA LOCAL INFILE %s INTO TABLE user_data CHARACTER SET utf8mb4 "
-            "FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '\"' "
-            "LINES TERMINATED BY '\\n' IGNORE 1 LINES",
-            (str(file),),
-        )
-        assert cursor.rowcount == rows
-
-
-def import_csv(file: Path, rows: int) -> None:
-    with empty_table() as connection:
-        assert seed.insert_data(connection, file) == (rows, 0)
-
-
-def seed_load_data(rows: int) -> None:
-    load_data(csv_file(rows), rows)
-
-
-def seed_generator(rows: int, batch_size: int = BATCH_SIZE) -> None:
-    seed.BATCH_SIZE = batch_size
-    import_csv(csv_file(rows), rows)
-
-
-def in_order_load_data(rows: int) -> None:
-    rows = min(rows, IN_MEMORY_ROWS)
-    load_data(in_order(rows), rows)
-
-
-def in_order_generator(rows: int) -> None:
-    rows = min(rows, IN_MEMORY_ROWS)
-    import_csv(in_order(rows), rows)
-
-
-Work = Callable[[int], Any]
-
-
-class Comparison(NamedTuple):
-    """A row of the table: what is done, the traditional way by name, and both as functions."""
-
-    task: str
-    way: str
-    traditional: Work
-    generator: Work
-
-
+fetch_one = partial(fetch, USERS, "fetchone")
+by_page = partial(pages.lazy_pagination, 100)
+six = partial(run, stream.stream_users, 6)
+in_order = [partial(import_file, way, "in_order.csv") for way in ("LOAD DATA", "seed.py")]
+# Task, name of the traditional way, it, the generator: no lambda, as they go to other processes.
 COMPARISONS = [
-    Comparison("load users", "`fetchall()`", load_fetchall, load_generator),
-    Comparison("load users", "the driver's `fetchone()`", load_fetchone, load_generator),
-    Comparison(
-        "batches of 1,000", "the driver's `fetchmany()`", batches_fetchmany, batches_generator
-    ),
-    Comparison("filter users over 25", "`fetchall()`", filter_fetchall, filter_generator),
-    Comparison("average age", "`fetchall()`", average_fetchall, average_generator),
-    Comparison("pages of 100", "`fetchall()`, cut", pages_fetchall, pages_generator),
-    Comparison("pages of 100", "`OFFSET`", pages_offset, pages_generator),
-    Comparison("stop after 6 users", "`fetchall()`", stop_fetchall, stop_generator),
-    Comparison("stop after 6 users", "`close()` alone", stop_close, stop_generator),
-    # Last, as they leave another table behind.
-    Comparison("seed", "one `INSERT` a row", seed_row_by_row, seed_generator),
-    Comparison("seed", "`LOAD DATA LOCAL INFILE`", seed_load_data, seed_generator),
-    Comparison(
-        "seed in memory",
-        "`LOAD DATA LOCAL INFILE`",
-        in_order_load_data,
-        in_order_generator,
-    ),
+    ("load users", "`fetchall()`", fetch, stream.stream_users),
+    ("load users", "the driver's `fetchone()`", fetch_one, stream.stream_users),
+    ("filter users over 25", "`fetchall()`", partial(over_25, False), partial(over_25, True)),
+    ("average age", "`fetchall()`", average_of_list, ages.calculate_average_age),
+    ("pages of 100", "`fetchall()`, cut", cut_pages, by_page),
+    ("pages of 100", "`OFFSET`", sample_pages, by_page),
+    ("stop after 6 users", "`fetchall()`", partial(run, fetch, 6), six),
+    ("stop after 6 users", "`close()` alone", partial(run, fetch_one, 6), six),
+    ("seed", "one `INSERT` a row", partial(import_file, "INSERT"), import_file),
+    ("seed in memory", "`LOAD DATA LOCAL INFILE`", *in_order),
 ]
 
-HEADER = ["task", "traditional way", "its time → the generator's", "its memory → the generator's"]
+
+def measure_time(what: str, *works: Callable, rounds: int = 0) -> Iterator[tuple]:
+    """Return what the works found, and their median seconds in rounds that take turns."""
+    runs: list[list[tuple[Any, float]]] = [[] for _ in works]
+    for _ in range(rounds or ROUNDS):
+        for work, own_runs in zip(works, runs, strict=True):
+            start = time.perf_counter()
+            own_runs.append((run(work), time.perf_counter() - start))
+        print(what, [f"{own_runs[-1][1]:.3f} s" for own_runs in runs], file=sys.stderr)
+    return zip(*map(statistics.median_low, runs), strict=True)
 
 
-def measure_time(work: Work, rows: int) -> tuple[float, bool]:
-    """Return the seconds that the work takes, and whether they are extrapolated from a sample."""
-    start = time.perf_counter()
-    factor = work(rows)
-    seconds = time.perf_counter() - start
-    return seconds * (factor or 1), factor is not None
-
-
-def added_memory(work: Work, rows: int) -> float:
+def added_memory(work: Callable, *arguments: Any) -> float:
     """Return the most memory in MiB that the work adds to this process, sampled every 10 ms."""
     seed.connect_to_prodev().close()  # what the driver loads for its first connection is no part
     before = memory_usage(-1, max_usage=True)
-    return memory_usage((work, (rows,)), interval=0.01, max_usage=True) - before
+    return memory_usage((run, [partial(work, *arguments)]), interval=0.01, max_usage=True) - before
 
 
 def in_a_process_of_its_own(function: Callable, *arguments: Any) -> Any:
-    """Return what the function returns in a new Python process."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
-def say(text: str) -> None:
-    """Show progress."""
-    print(f"{datetime.datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True)
+def compare_ways() -> None:
+    print("| task | traditional way | its time → the generator's | its memory → the generator's |")
+    print("| --- | --- | ---: | ---: |")
+    for task, way, *works in COMPARISONS:
+        (done, whole), (slow, fast) = measure_time(f"{task}, {way}", *works)
+        large, small = (in_a_process_of_its_own(added_memory, work) for work in works)
+        slow, mark = (slow * whole / done, r"\*") if done < whole else (slow, "")
+        times = f"{slow:,.2f}{mark} → {fast:,.2f} s ({fast / slow - 1:+.1%})"
+        print(f"| {task} | {way} | {times} | {large:,.1f} → {small:,.2f} MiB |", flush=True)
+    print("\n\\* extrapolated from a sample\n")
 
 
-def table_row(comparison: Comparison, rows: int) -> list[str]:
-    """Measure one comparison and return its cells."""
-    ways = (comparison.traditional, comparison.generator)
-    times: list[list[float]] = [[], []]
-    mark = ""
-    for round_ in range(1, ROUNDS + 1):
-        for work, taken in zip(ways, times):
-            seconds, extrapolated = measure_time(work, rows)
-            taken.append(seconds)
-            if extrapolated:
-                mark = "\\*"  # only a traditional way can take that long
-            say(f"{comparison.task}: {work.__name__} {round_}/{ROUNDS}: {seconds:.3f} s")
-    slow, fast = map(statistics.median, times)
-    large, small = (in_a_process_of_its_own(added_memory, work, rows) for work in ways)
-    say(f"{comparison.task}: memory {large:.2f} and {small:.2f} MiB")
-    return [
-        comparison.task,
-        comparison.way,
-        f"{slow:,.2f}{mark} → {fast:,.2f} s ({fast / slow - 1:+.1%})",
-        f"{large:,.1f} → {small:,.2f} MiB",
-    ]
+def report_settings(rows: int, few: int) -> None:
+    """Print a chart of memory, and the tables of batch sizes, of pages and of indexes."""
+    counts = [rows * fifths // 5 for fifths in range(1, 6)]
+    bars = [in_a_process_of_its_own(added_memory, fetch, f"{USERS} LIMIT {n}") for n in counts]
+    line = [in_a_process_of_its_own(added_memory, stream_query, f"LIMIT {n}") for n in counts]
+    # Bars and a line differ without colours too; the default ones can hardly be seen.
+    print(f"""```mermaid
+%%{{init: {{"themeVariables": {{"xyChart": {{"plotColorPalette": "#d62728, #1f77b4"}}}}}}}}%%
+xychart-beta
+    title "MiB added by reading users: bars fetchall(), line a stream"
+    x-axis users [{", ".join(f'"{n:,}"' for n in counts)}]
+    y-axis MiB 0 --> {max(bars) * 1.1:.0f}
+    bar {[round(mib, 1) for mib in bars]}
+    line {[round(mib, 1) for mib in line]}
+```
+""")
 
+    print(f"| batch size | {rows:,} users read in | memory | {few:,} users imported in | memory |")
+    print("| ---: | ---: | ---: | ---: | ---: |")
+    columns: list[Any] = [BATCH_SIZES]
+    for way in (batches.stream_users_in_batches, partial(import_file, "seed.py", "few.csv")):
+        works = [partial(way, size) for size in BATCH_SIZES]
+        _, times = measure_time(f"batches of {BATCH_SIZES}", *works)
+        columns += times, [in_a_process_of_its_own(added_memory, work) for work in works]
+    for cells in zip(*columns, strict=True):
+        print("| {:,} | {:.2f} s | {:,.2f} MiB | {:.2f} s | {:,.2f} MiB |".format(*cells))
 
-def by_batch_size(work: Callable[[int, int], None], rows: int) -> list[list[str]]:
-    """Measure the work with each batch size; return time and memory for each."""
-    times: dict[int, list[float]] = {size: [] for size in BATCH_SIZES}
-    for _ in range(ROUNDS):
-        for size, taken in times.items():
-            taken.append(measure_time(partial(work, batch_size=size), rows)[0])
-    cells = []
-    for size, taken in times.items():
-        memory = in_a_process_of_its_own(added_memory, partial(work, batch_size=size), rows)
-        cells.append([f"{statistics.median(taken):.2f} s", f"{memory:,.2f} MiB"])
-        say(f"{work.__name__} of {size:,}: {', '.join(cells[-1])}")
-    return cells
-
-
-def by_depth(rows: int) -> list[list[str]]:
-    """Measure one page at several depths, by OFFSET and by key; return the rows of a table."""
-    table = []
+    print("\n| users before the page | `user_id > ...` | `OFFSET` |\n| ---: | ---: | ---: |")
     for depth in (int(rows * share) for share in DEPTHS):
-        last_user_id = pages.paginate_users(1, depth - 1)[0]["user_id"] if depth else None
-        by_key = (
-            "WHERE %s IS NULL OR user_id > %s ORDER BY user_id LIMIT %s",
-            (last_user_id, last_user_id, PAGE_SIZE),
-        )
-        by_offset = ("ORDER BY user_id LIMIT %s OFFSET %s", (PAGE_SIZE, depth))
-        times, results = [], []
-        with seed.open_stream(seed.UserCursor) as cursor:
-            # Not in turns: an OFFSET fills the server's memory with the rows that it skips.
-            for clause, values in (by_key, by_offset):
-                taken = []
-                for _ in range(PAGE_ROUNDS):
-                    start = time.perf_counter()
-                    cursor.execute(f"{seed.SELECT_USERS} {clause}", values)
-                    results.append(cursor.fetchall())
-                    taken.append(time.perf_counter() - start)
-                times.append(f"{statistics.median(taken) * 1000:,.1f} ms")
-        assert all(result == results[0] for result in results)
-        table.append([f"{depth:,}", *times])
-        say(f"a page after {depth:,} users: {table[-1]}")
-    return table
-
-
-def over_25(rows: int) -> None:
-    with seed.open_stream(seed.UserCursor) as cursor:
-        cursor.execute(f"{seed.SELECT_USERS} WHERE age > 25")
-        assert 0 < sum(1 for _ in iter(cursor.fetchone, None)) < rows
-
-
-def one_email(rows: int) -> None:
-    assert fetch_all(f"{seed.SELECT_USERS} WHERE email = '{next(made_users())[2]}'")
-
-
-def import_with(indexes: str, rows: int) -> None:
-    with empty_table() as connection:
-        connection.cmd_query(f"ALTER TABLE user_data {indexes}")
-        seed.insert_data(connection, csv_file(rows))
-
-
-def by_index(rows: int) -> list[list[str]]:
-    """Measure queries without and with two indexes; return the rows of a table."""
-    works = {"`stream_user_ages()`": average_generator, "`... WHERE age > 25`": over_25}
-    works["`... WHERE email = ...`"] = one_email
-    times: dict[str, list[str]] = {name: [] for name in works}
-    for change in (NO_INDEXES, INDEXES):
+        last = pages.paginate_users(1, depth - 1)[0]["user_id"] if depth else None
+        by_key = f"{USERS} WHERE %s IS NULL OR user_id > %s ORDER BY user_id LIMIT 100"
+        by_offset = f"{USERS} ORDER BY user_id LIMIT 100 OFFSET %s"
+        found, times = [], []
         with seed.connect_to_prodev() as connection:
-            connection.cmd_query(f"ALTER TABLE user_data {change}")
-        for name, work in works.items():
-            taken = [measure_time(work, rows)[0] for _ in range(ROUNDS)]
-            times[name].append(f"{statistics.median(taken):,.3f} s")
-    with seed.connect_to_prodev() as connection:
-        connection.cmd_query("ALTER TABLE user_data DROP INDEX idx_age, DROP INDEX idx_email")
-    say(f"with indexes: {times}")
-    return [[name, *cells] for name, cells in times.items()]
+            # Not in turns: an OFFSET fills the server's memory with the rows that it skips.
+            for query in ((by_key, (last, last)), (by_offset, (depth,))):
+                work = partial(seed.query, connection, *query)
+                [page], [seconds] = measure_time(f"page after {depth:,}", work, rounds=PAGE_ROUNDS)
+                found.append(page)
+                times.append(1000 * seconds)
+        assert found[0] == found[1]
+        print("| {:,} | {:,.1f} ms | {:,.1f} ms |".format(depth, *times))
 
-
-def import_by_index(rows: int) -> list[str]:
-    """Measure an import without and with the two indexes; return the row of a table."""
-    times: dict[str, list[float]] = {NO_INDEXES: [], INDEXES: []}
-    for _ in range(ROUNDS):
-        for indexes, taken in times.items():
-            taken.append(measure_time(partial(import_with, indexes), rows)[0])
-    return [f"import of {rows:,}", *(f"{statistics.median(t):,.3f} s" for t in times.values())]
-
-
-def first_rows_fetchall(rows: int) -> None:
-    assert len(fetch_all(f"{seed.SELECT_USERS} LIMIT {rows}", dictionary=True)) == rows
-
-
-def first_rows_generator(rows: int) -> None:
-    assert sum(1 for _ in islice(stream.stream_users(), rows)) == rows
-
-
-def memory_chart(rows: int) -> str:
-    """Measure peak memory against users; return a Mermaid chart."""
-    counts = [int(rows * share) for share in CHART_SHARES]
-    lines = [
-        [in_a_process_of_its_own(added_memory, work, count) for count in counts]
-        for work in (first_rows_fetchall, first_rows_generator)
-    ]
-    say(f"memory against users: {lines}")
-    return "\n".join(
-        [
-            "```mermaid",
-            # Bars and a line differ without colours too; the default ones can hardly be seen.
-            '%%{init: {"themeVariables": {"xyChart": {"plotColorPalette": "#d62728, #1f77b4"}}}}%%',
-            "xychart-beta",
-            '    title "Memory added by reading users"',
-            "    x-axis users [{}]".format(", ".join(f'"{count:,}"' for count in counts)),
-            f"    y-axis MiB 0 --> {max(lines[0]) * 1.1:.0f}",
-            *(
-                "    {} [{}]".format(kind, ", ".join(f"{mib:.1f}" for mib in line))
-                for kind, line in zip(("bar", "line"), lines)
-            ),
-            "```",
-        ]
-    )
-
-
-def markdown_table(header: list[str], rows: list[list[str]], text_columns: int = 0) -> str:
-    """Return a table; its columns after the text columns are figures, set to the right."""
-    line = ["---"] * text_columns + ["---:"] * (len(header) - text_columns)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, line, *rows])
+    print(f"\n| {rows:,} users | without | `idx_age`, `idx_email` |\n| --- | ---: | ---: |")
+    queries = {
+        "`stream_user_ages()`": ages.calculate_average_age,
+        "`... WHERE age > 25`": partial(stream_query, "WHERE age > 25"),
+        "`... WHERE email = ...`": partial(stream_query, f"WHERE email = '{FIRST_USERS[0][2]}'"),
+        f"import of {few:,}": partial(import_file, file="few.csv"),
+    }
+    _, without = measure_time("without indexes", *queries.values())
+    with seed.connect_to_prodev() as prodev:
+        prodev.cmd_query("ALTER TABLE user_data ADD KEY idx_age (age), ADD KEY idx_email (email)")
+    _, indexed = measure_time("with indexes", *queries.values())
+    for cells in zip(queries, without, indexed, strict=True):
+        print("| {} | {:,.3f} s | {:,.3f} s |".format(*cells))
 
 
 def main() -> None:
-    """Make the users, start the server, measure, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rows", metavar="ROWS", nargs="?", type=int, default=1_000_000)
     rows = parser.parse_args().rows
-    import_rows = min(rows, IMPORT_ROWS)
+    if rows < 1000:  # the deepest page would not be full
+        parser.error(f"ROWS must be 1,000 or more, not {rows}")
     with tempfile.TemporaryDirectory() as folder:
-        os.environ.update(HOME=folder, **{FOLDER: folder})
-        for count in {rows, import_rows}:
-            say(f"making {count:,} users")
-            with open(csv_file(count), "w", encoding="utf-8", newline="") as file:
-                write_csv(file, count)
+        with open(Path(folder, "all.csv"), "w+", encoding="utf-8") as file:
+            write_csv(file, rows)
+            file.seek(0)
+            header, *users = islice(file, 1 + 200_000)  # as many as a server's memory holds
+        few = users[:100_000]  # for what is imported many times
+        Path(folder, "few.csv").write_text("".join([header, *few]), encoding="utf-8")
+        Path(folder, "in_order.csv").write_text("".join([header, *sorted(users)]), encoding="utf-8")
         with PrivateServer(Path(folder, "server"), free_port(), password="p") as server:
-            os.environ.update(server.environment())
-            with seed.connect_db() as connection:
-                seed.create_database(connection)
-                (version,) = connection.info_query("SELECT VERSION()")
-            in_order(min(rows, IN_MEMORY_ROWS))
-            say(f"seeding {version}")
-            seed_generator(rows)
-            chart = memory_chart(rows)
-            pages_table = by_depth(rows)
-            index_table = by_index(rows)
-            reading = by_batch_size(batches_generator, rows)
-            table = [table_row(comparison, rows) for comparison in COMPARISONS]
-            importing = by_batch_size(seed_generator, import_rows)
-            seed.BATCH_SIZE = BATCH_SIZE
-            index_table.append(import_by_index(import_rows))
-    batch_header = [
-        *("batch size", f"{rows:,} users read in", "memory"),
-        *(f"{import_rows:,} users imported in", "memory"),
-    ]
-    batch_table = [[f"{size:,}", *a, *b] for size, a, b in zip(BATCH_SIZES, reading, importing)]
-    extension = "with its C extension" if mysql.connector.HAVE_CEXT else "without C extension"
-    about = (
-        f"{rows:,} users, server {version}, mysql-connector-python {mysql.connector.__version__} "
-        f"{extension}, Python {platform.python_version()}, {os.cpu_count()} cores, "
-        f"{datetime.date.today()}"
-    )
-    parts = [
-        about,
-        markdown_table(HEADER, table, text_columns=2),
-        "\\* extrapolated from a sample",
-        chart,
-        markdown_table(batch_header, batch_table),
-        markdown_table(["users before the page", "`user_id > ...`", "`OFFSET`"], pages_table),
-        markdown_table(
-            [f"{rows:,} users", "without", "`idx_age`, `idx_email`"], index_table, text_columns=1
-        ),
-    ]
-    print("\n\n".join(parts))
+            os.environ.update(server.environment(), HOME=folder, MEASURED_ROWS=str(rows))
+            with server.connect() as connection:
+                connection.cmd_query("SET GLOBAL local_infile = 1")
+                connection.cmd_query("CREATE DATABASE imports")
+            command = [sys.executable, seed.__file__, "all.csv"]
+            subprocess.run(command, cwd=folder, stdout=sys.stderr, check=True)
+            extension = "with its" if mysql.connector.HAVE_CEXT else "without"
+            driver = f"mysql-connector-python {mysql.connector.__version__} {extension} C extension"
+            system = (
+                f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, {time.strftime('%F')}"
+            )
+            print(f"{rows:,} users, server {server.version}, {driver}, {system}\n")
+            compare_ways()
+            report_settings(rows, len(few))
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ NO_UUIDS += [f"{{{ID}", f"{HEX[:4]}-{HEX[4:]}", f"--{HEX}", f"urn:{ID}", f"urn:u
 ROWS = {
     f"{ID},Ann,ann@example.com": "3 fields instead of 4",
     f"{GOOD},more": "5 fields instead of 4",
+    "X,Ann,a@b,30": "user_id 'x' is not a UUID",
     **{f"{key},Ann,a@b,30": "user_id '" for key in ["", "x", f"{ID}0", *NO_UUIDS]},
     **{f"{ID},{name},a@b,30": f"name '' {NAME}" for name in ("", "  ", '"  "')},
     f"{ID},{'n' * 256},a@b,30": f"name 'nnnnnnnnnnnn...nnnnnnnnnnnnn' {NAME}",
@@ -112,6 +113,18 @@ def test_ids_are_stored_in_one_form(csv_file):
     forms = [ID, ID.upper(), HEX, f"{{{ID}}}", f"urn:uuid:{ID}", f"URN:UUID:{HEX}", f"{{{HEX}}}"]
     file = csv_file(csv_text((form, "A", "a@b", "0007") for form in forms))
     assert read(file) == [(ID, "A", "a@b", "0007")] * 7
+
+
+def test_a_good_row_is_checked_at_one_go():
+    good = [(ID, "Ann", "a@b", "30"), (ID, "n" * 255, "e" * 253 + "@b", "999")]
+    bad = [
+        (ID, "n" * 256, "a@b", "1"),
+        (ID, "Ann", "e" * 254 + "@b", "1"),
+        (ID, "A", "a@b", "1000"),
+    ]
+    assert [bool(seed.USER.fullmatch("\0".join(row))) for row in good + bad] == [True] * 2 + [
+        False
+    ] * 3
 
 
 def test_an_id_made_from_an_email_does_not_depend_on_its_case(csv_file):
@@ -182,6 +195,7 @@ def test_files_that_cannot_be_read(empty, tmp_path):
     for file, expected in {
         tmp_path / "missing.csv": f"{tmp_path}/missing.csv: No such file or directory",
         tmp_path: f"{tmp_path}: Is a directory",
+        "in\nlines": "in lines: No such file or directory",
         "": ": No such file or directory",
         "/proc/self/mem": "input or output: Input/output error",
     }.items():

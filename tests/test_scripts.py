@@ -139,6 +139,17 @@ def test_a_session_goes_on_as_it_was(seeded):
         assert ("Can't connect" in done.stderr) == bool(before)
 
 
+def test_ctrl_c_in_a_session_is_left_to_it(any_server):
+    script = "import signal, seed\nseed.run(lambda: print(signal.getsignal(signal.SIGINT)))\n"
+    assert shell("python -", input=script).stdout == "0\n"  # SIG_DFL
+    for command in (
+        "python -i -",
+        "PYTHONSTARTUP= python -c 'import sys; sys.ps1 = 1; exec(input())'",
+    ):
+        done = shell(command, input=script.replace("\n", "; "))
+        assert "default_int_handler" in done.stdout
+
+
 def test_run_gives_back_the_signal_and_hides_no_bug(seeded):
     done = shell("python -", input=f"import seed\nseed.run(lambda: None)\n{SESSION}")
     assert (done.returncode, done.stdout) == (0, "goes on\n"), done.stderr
@@ -272,12 +283,17 @@ def test_accounts_of_other_kinds(own_server, option_file, monkeypatch):
         assert "secure connection" in refused(run("4-stream_ages.py"))
 
 
-def test_a_connection_that_is_lost(seeded, server, start, monkeypatch):
+@pytest.mark.parametrize("how", ["lost", "ended"])
+def test_a_connection_that_is_lost_and_a_query_that_somebody_ends(seeded, server, start, how):
     with Proxy((server.host, server.port)) as proxy, seed.connect_to_prodev() as other:
         other.cmd_query("LOCK TABLES user_data WRITE")
         process = start("2-lazy_paginate.py", env={"MYSQL_PORT": str(proxy.port)})
         wait_until(server.runs("Waiting for table"), process)
-        proxy.cut_replies()
+        if how == "lost":
+            proxy.cut_replies()
+        else:
+            [number] = [row[0] for row in server.processes() if "Waiting for table" in str(row)]
+            server.rows(f"KILL QUERY {number}")
         _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors.count("\n")) == (1, 1)
     assert errors.endswith("Run it again: an import is whole or nothing.\n")

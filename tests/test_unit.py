@@ -14,7 +14,7 @@ from unittest.mock import MagicMock, patch
 import pytest
 
 import seed
-from helpers import SCRIPTS, csv_text, first_users, run, shell
+from helpers import EVERYTHING, SCRIPTS, csv_text, first_users, run, shell
 from made_users import FIRST_USERS
 from mysql_server import PROJECT
 
@@ -168,11 +168,12 @@ def test_wrong_sizes_on_the_command_line_are_usage_errors(connect, script):
 
 
 def test_help_says_what_is_done_without_arguments():
-    defaults = {"seed.py": "user_data.csv", SCRIPTS[0]: "(6)", SCRIPTS[1]: "(50)"}
-    for script, default in {**defaults, SCRIPTS[2]: "(100)", SCRIPTS[3]: ""}.items():
+    arguments = [("[CSV_FILE]", "user_data.csv"), ("[COUNT]", "(6)"), ("[BATCH_SIZE]", "(50)")]
+    arguments += [("[PAGE_SIZE]", "(100)"), ("", "")]
+    for script, (name, default) in zip(EVERYTHING, arguments):
         done = run(script, "-h")
         assert (done.status, done.errors) == (0, "")
-        assert done.output.startswith(f"usage: {script} [-h]")
+        assert done.output.startswith(f"usage: {script} [-h] {name}".rstrip() + "\n")
         assert default in done.output
 
 

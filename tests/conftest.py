@@ -14,11 +14,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from clusters import KIND, SIZE
 
-from helpers import FAMILY, NO_PROGRAM, ThrowAwayServer, csv_text, first_users
+from helpers import FAMILY, NO_PROGRAM, ThrowAwayServer, csv_text, first_users, run
 from mysql_server import PROJECT, free_port
 
 WIDE = 20_000  # users of 1.1 KB: more than any socket buffers
@@ -42,6 +44,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def pytest_sessionfinish() -> None:
     temporary.cleanup()
+
+
+def insert_wide_users(server: ThrowAwayServer, database: str) -> None:
+    """Insert WIDE users into an empty table."""
+    users = ", ".join(["(UUID(), REPEAT('😀', 255), 'a@b', 30)"] * 625)
+    server.rows(f"INSERT INTO user_data VALUES {users}", database)
+    while server.rows("SELECT COUNT(*) FROM user_data", database) != [(WIDE,)]:
+        double = "INSERT INTO user_data SELECT UUID(), name, email, age FROM user_data"
+        server.rows(double, database)
 
 
 @pytest.fixture(scope="session")
@@ -118,13 +129,7 @@ def kept(server):
     """The server with a table of WIDE users in another database."""
     server.rows("CREATE DATABASE kept")
     server.rows(importlib.import_module("seed").CREATE_TABLE, "kept")
-    server.rows(
-        "INSERT INTO user_data VALUES "
-        + ", ".join(["(UUID(), REPEAT('😀', 255), 'a@b', 30)"] * 625),
-        "kept",
-    )
-    while server.rows("SELECT COUNT(*) FROM user_data", "kept") != [(WIDE,)]:
-        server.rows("INSERT INTO user_data SELECT UUID(), name, email, age FROM user_data", "kept")
+    insert_wide_users(server, "kept")
     return server
 
 
@@ -144,6 +149,36 @@ def own_server(server, at, tmp_path):
     """A server for one test to stop, kill or spoil; the MYSQL_* variables lead to it."""
     with ThrowAwayServer(tmp_path / "server", free_port()) as server:
         yield at(server)
+
+
+@pytest.fixture(scope="session")
+def started_cluster(server):
+    """A cluster that cluster() starts."""
+    cluster = KIND(Path(temporary.name, "cluster"))
+    if lacks := cluster.lacks(server):
+        pytest.skip(lacks)
+    with closing(cluster):
+        yield cluster
+
+
+@pytest.fixture
+def cluster(started_cluster, at):
+    """A cluster whose nodes all write, with an empty table; the variables lead to the first one."""
+    if len(started_cluster.alive()) < SIZE:  # at first, and after a test that killed one
+        started_cluster.start()
+        started_cluster.wait_for(SIZE)
+    at(started_cluster.nodes[0]).rows("DROP DATABASE IF EXISTS ALX_prodev")
+    assert run("seed.py", os.devnull).status == 1  # makes the table
+    started_cluster.wait_until_applied()
+    return started_cluster
+
+
+@pytest.fixture
+def wide_cluster(cluster):
+    """The same with WIDE users."""
+    insert_wide_users(cluster.nodes[0], "ALX_prodev")
+    cluster.wait_until_applied()
+    return cluster
 
 
 @pytest.fixture

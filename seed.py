@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from itertools import chain, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -42,15 +43,14 @@ class InputError(ValueError):
 # Settings and connections
 
 DATABASE = "ALX_prodev"
-CSV_FILE = Path(__file__).resolve().parent / "user_data.csv"
 
 
 def connect_db() -> Connection:
     """Return a new connection to the MySQL server, with no database chosen; the caller closes it.
 
-    It commits each statement by itself. Costs a TCP connection, TLS and a login. Raises
-    mysql.connector.Error if the server cannot be reached, does not answer in 10 seconds (or
-    connect-timeout of ~/.my.cnf) or refuses the login, and what connection_settings() raises.
+    It commits each statement by itself. Costs a TCP connection, TLS and a login. Raises what
+    connection_settings() does, and mysql.connector.Error if the server cannot be reached, refuses
+    the login or does not answer in 10 seconds (or connect-timeout of ~/.my.cnf).
     """
     return connect(**connection_settings())
 
@@ -216,7 +216,6 @@ COLUMNS = {  # what a value of each column is, as a pattern and in words
 }
 USER = re.compile(r"\0".join(pattern for pattern, _ in COLUMNS.values()))
 UserRow = tuple[str, str, str, str]  # a value for each of COLUMNS
-# A UUID in braces, without dashes, behind urn:uuid:
 ANY_UUID = re.compile(r"(?:urn:uuid:)?(\{)?(\w{8})(-?)(\w{4})\3(\w{4})\3(\w{4})\3(\w{12})(?(1)\})")
 LINE_LIMIT = 10_000  # characters; the longest line of a good user has some 1,100
 
@@ -261,7 +260,7 @@ def check_user(name: str, email: str, age: str, user_id: str | None = None) -> U
     user = (user_id, name, email, age)
     if not USER.fullmatch("\0".join(user)):
         user = (ANY_UUID.sub(r"\2-\4-\5-\6-\7", user_id.lower()), name, email, age)
-        for value, (column, (pattern, words)) in zip(user, COLUMNS.items(), strict=True):
+        for value, (column, (pattern, words)) in zip(user, COLUMNS.items()):
             if not re.fullmatch(pattern, value):
                 raise InputError(f"{column} {reprlib.repr(value)} is not {words}")
     return user
@@ -280,12 +279,14 @@ def read_users(file: TextIO) -> Iterator[UserRow]:
     if {"user_id", *columns} != {*COLUMNS} or len({*columns}) < len(columns):
         wrong = f"must name name, email, age and perhaps user_id: it is {reprlib.repr(header)}"
         raise InputError(f"{file.name}:{line}: the first line {wrong}")
+    arguments = [name for name in ("name", "email", "age", "user_id") if name in columns]
+    places = itemgetter(*map(columns.index, arguments))
     bad_rows, reasons = 0, []
     for line, row in rows:
         try:
             if len(row) != len(columns):
                 raise InputError(f"{len(row)} fields instead of {len(columns)}")
-            user = check_user(**dict(zip(columns, row, strict=True)))
+            user = check_user(*places(row))
         except InputError as error:
             bad_rows += 1
             if bad_rows <= 10:
@@ -293,14 +294,14 @@ def read_users(file: TextIO) -> Iterator[UserRow]:
         else:
             if not bad_rows:
                 yield user
-    if bad_rows > 1:
-        reasons.append(f"{bad_rows} bad rows in all")
     if bad_rows:
-        raise InputError(f"{file.name}:{'; '.join(reasons)}")
+        total = f"; {bad_rows} bad rows in all" if bad_rows > 1 else ""
+        raise InputError(f"{file.name}:{'; '.join(reasons)}{total}")
 
 
 # Import
 
+CSV_FILE = Path(__file__).resolve().parent / "user_data.csv"
 BATCH_SIZE = 1000  # rows in one INSERT: as fast as more, and at most some 2 MB of SQL
 # A user who is there already is left as they are. INSERT IGNORE would also pass over bad values.
 INSERT_USERS = """
@@ -324,9 +325,9 @@ def insert_data(
     csv_file is a path. The users pass through the stage, a generator function, and are sent in one
     transaction, BATCH_SIZE rows an INSERT. Memory holds three batches, and the SQL of one. What the
     server rolls back because of another transaction is tried again, ATTEMPTS times in all, but not
-    from a pipe, which can be read only once. Raises mysql.connector.Error, OSError for the file and
-    what read_users() raises; then nothing was inserted. Only where the connection is lost while the
-    server commits, all may be there as well: nobody can know, and a second run completes it.
+    from a pipe. Raises mysql.connector.Error, OSError for the file and what read_users() raises;
+    then nothing was inserted. Only where the connection is lost while the server commits, all may
+    be there as well: nobody can know, and a second run completes it.
     """
     attempt = 1
     while True:
@@ -392,11 +393,10 @@ READ_AHEAD = 100  # rows: few enough to be small, enough to spread the cost of a
 class UserCursor(DriverCursor):
     """An unbuffered cursor for SELECT_USERS: rows wait at the server until they are fetched.
 
-    It gives dictionaries, the age as an int, and holds a block of READ_AHEAD rows beside those that
-    it returns. So it knows no rowcount, and no other query can share its connection before the last
-    row. The driver is asked once a block, for the bytes as they came: its own fetchone() takes
-    three times as long (tests/benchmark.py). Fetching raises mysql.connector.Error if the result is
-    cut short, and InputError for a row that is no user.
+    It gives dictionaries, the age as an int, and holds READ_AHEAD rows more than it has given. It
+    knows no rowcount, and no other query can share its connection before the last row. The driver
+    is asked once a block, for bytes: its own fetchone() takes three times as long. Fetching raises
+    mysql.connector.Error if the result is cut short, InputError for a row that is no user.
     """
 
     def __init__(self, connection: Any, *timeouts: Any) -> None:
@@ -489,7 +489,7 @@ def cancel_query(lock: str) -> None:
 
 def check_size(name: str, value: int, least: int = 1) -> None:
     """Raise TypeError unless the value is an int (a bool is not), ValueError if out of range."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if type(value) is not int:
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if not least <= value <= sys.maxsize:  # the largest that islice() and the server take
         raise ValueError(f"{name} must be from {least} to {sys.maxsize}, not {value}")
@@ -539,8 +539,8 @@ def run(main: Callable[[], None]) -> None:
     """Run a script's main(); turn an error that is not a bug into one line on stderr and status 1.
 
     A reader of the output that goes away (`| head`) ends it quietly, Ctrl-C at once, by the signal:
-    KeyboardInterrupt would wait for the C extension. In a thread, and in a session that goes on
-    after it (IDLE, python3 -i, IPython), Ctrl-C stays what it was.
+    KeyboardInterrupt would wait for the C extension. In a thread or a session that goes on (IDLE,
+    python3 -i, IPython), Ctrl-C stays what it was.
     """
     alone = sys.stdout is sys.__stdout__ and not (sys.flags.interactive or hasattr(sys, "ps1"))
     alone = alone and threading.current_thread() is threading.main_thread()

@@ -94,7 +94,7 @@ class ThrowAwayServer(PrivateServer):
     def is_left_alone(self) -> bool:
         """Wait for the connections that are just closing; tell whether all have gone."""
         with contextlib.suppress(AssertionError):
-            end = time.monotonic() + 5
+            end = time.monotonic() + 20
             wait_until(lambda: not self.processes() or time.monotonic() > end)
         return not self.processes()
 

@@ -22,7 +22,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,11 +39,10 @@ class ServerError(ValueError):
 def server_program() -> tuple[str, str]:
     """Return the first of mysqld and mariadbd on PATH, and "mysql" or "mariadb", its family."""
     path = shutil.which("mysqld") or shutil.which("mariadbd")
-    if path is None:
-        # An ordinary user's PATH on Debian lacks the folder that the package installs to.
-        if shutil.which("mariadbd", path="/usr/sbin"):
-            raise ServerError('mariadbd is not on PATH: export PATH="$PATH:/usr/sbin"')
-        raise ServerError(f"neither mysqld nor mariadbd is on PATH: {INSTALL}")
+    if path is None:  # on Debian, an ordinary user's PATH lacks /usr/sbin
+        raise ServerError(
+            f'neither mysqld nor mariadbd is on PATH: export PATH="$PATH:/usr/sbin", or {INSTALL}'
+        )
     version = subprocess.run([path, "--version"], capture_output=True, check=False).stdout
     return path, "mariadb" if b"MariaDB" in version else "mysql"
 
@@ -68,10 +66,7 @@ class PrivateServer:
         self.pid_file = self.folder / "mysqld.pid"
 
     def start(self, *options: str) -> None:
-        """Start the server, with further options, and return when it answers.
-
-        Raises ServerError, and then nothing is left running that it started.
-        """
+        """Start the server, and return when it answers; else ServerError, and nothing is left."""
         program, family = server_program()
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -89,7 +84,7 @@ class PrivateServer:
                 f"{error.filename or self.folder}: {error.strerror}: {mend}"
             ) from error
 
-    def _start(self, program: str, family: str, options: Iterable[str]) -> None:
+    def _start(self, program: str, family: str, options: tuple[str, ...]) -> None:
         check_port_is_free(self.port, self.host)
         self.deadline = time.monotonic() + self.seconds
         self.log.touch()
@@ -203,7 +198,7 @@ class PrivateServer:
 
     def connect(self, **settings):
         """Return a new connection to the server, as its own account unless told otherwise."""
-        own = {"host": self.host, "port": self.port, "user": self.user, "password": self.password}
+        own = {name: getattr(self, name) for name in ("host", "port", "user", "password")}
         return mysql.connector.connect(**{**own, "autocommit": True, **settings})
 
     def log_in(self, seconds: int = 10) -> str:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.cluster
 CONFIGURATION = """
 listen servers
     mode tcp
-    bind fd@0
+    bind fd@{number}
     timeout connect 2s
     timeout client {seconds}s
     timeout server {seconds}s
@@ -41,10 +41,10 @@ def router(wide_cluster, request, tmp_path, monkeypatch):
     if HAPROXY is None:
         pytest.skip("needs HAProxy: apt-get install haproxy")
     file = tmp_path / "haproxy.cfg"
-    seconds = getattr(request, "param", 60)
-    file.write_text(CONFIGURATION.format(*wide_cluster.nodes, seconds=seconds))
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        process = subprocess.Popen([HAPROXY, "-db", "-q", "-f", file], stdin=listener)
+        number, seconds = listener.fileno(), getattr(request, "param", 60)
+        file.write_text(CONFIGURATION.format(*wide_cluster.nodes, number=number, seconds=seconds))
+        process = subprocess.Popen([HAPROXY, "-db", "-q", "-f", file], pass_fds=[number])
         monkeypatch.setenv("MYSQL_PORT", str(listener.getsockname()[1]))
         yield wide_cluster
     process.kill()
@@ -61,16 +61,13 @@ def test_seed_and_all_scripts(router):
 
 
 def test_a_stop_early_cancels_nobodys_query(router):
-    def asleep() -> int:
-        return sum("SLEEP" in str(row) for node in router.nodes for row in node.processes())
-
     with ThreadPoolExecutor(5 * SIZE) as pool:
-        for node in router.nodes * 5:
-            pool.submit(node.rows, "SELECT SLEEP(60)")
-        wait_until(lambda: asleep() == 5 * SIZE)
+        results = [pool.submit(node.rows, "SELECT SLEEP(60)") for node in router.nodes * 5]
+        for node in router.nodes:
+            wait_until(lambda node=node: str(node.processes()).count("SLEEP") == 5)
         for generator in GENERATORS.values():
             stop_by_close(generator())
-        assert asleep() == 5 * SIZE
+        assert not any(result.done() for result in results)
         for node in router.nodes:
             node.kill_connections()
     assert all(node.is_left_alone() for node in router.nodes)

@@ -10,9 +10,9 @@ import seed
 def paginate_users(page_size: int, offset: int) -> list[dict[str, Any]]:
     """Return page_size users from row number offset (0 is the first), in order of user_id.
 
-    Users are dictionaries (user_id, name, email, age); the list is shorter at the end of the table
-    and empty past it. One connection and one query, which reads and skips the offset rows before.
-    Raises mysql.connector.Error, TypeError or ValueError for a size that makes no sense, and
+    Users are dictionaries (user_id, name, email, age), fewer at the end of the table, none past it.
+    One connection and one query, which reads and skips the offset rows before. Raises
+    mysql.connector.Error, TypeError or ValueError for a size that makes no sense, and
     seed.InputError for a row that is no user.
     """
     seed.check_size("page_size", page_size)
@@ -24,11 +24,11 @@ def paginate_users(page_size: int, offset: int) -> list[dict[str, Any]]:
 
 
 def lazy_pagination(page_size: int, after: str | None = None) -> Iterator[list[dict[str, Any]]]:
-    """Yield users as pages: lists of page_size dictionaries (user_id, name, email, age).
+    """Yield pages: lists of page_size users, as paginate_users() returns them, which it raises as.
 
-    All users, or those behind the user_id after: to go on where an earlier run has ended.
-    Each page is one query, sent when the page is asked for, all on one connection. Memory holds
-    two pages and a block of 100 users: the caller's and the next. Raises as paginate_users() does.
+    All users, or those behind the user_id after, to go on where an earlier run ended; no two may
+    have one user_id. A query a page, sent when it is asked for, on one connection. Memory holds the
+    caller's page, the next, and 100 users.
     """
     seed.check_size("page_size", page_size)
     with seed.open_stream(seed.UserCursor) as cursor:

@@ -70,7 +70,8 @@ LONGEST_PAUSE = 24 * 60 * 60  # seconds; for a reader who has vanished the serve
 SESSION = f"""
 SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',
     sql_select_limit = 18446744073709551615,
-    net_write_timeout = {LONGEST_PAUSE}, wait_timeout = {LONGEST_PAUSE}
+    net_write_timeout = {LONGEST_PAUSE}, wait_timeout = {LONGEST_PAUSE},
+    completion_type = NO_CHAIN, sql_quote_show_create = ON
 """
 
 
@@ -103,10 +104,9 @@ def query(connection: Connection, statement: str, values: Any = ()) -> list[Any]
 
 
 def connection_settings() -> dict[str, Any]:
-    """Return the arguments for connect(): host, port, user, password and the rest.
+    """Return the arguments for connect(), of MYSQL_* variables, then ~/.my.cnf, then the defaults.
 
-    First come the MYSQL_* variables that are not empty, then ~/.my.cnf, then the defaults. Raises
-    InputError for a value that makes no sense, OSError for a file that cannot be read.
+    Raises InputError for a value that makes no sense, OSError for a file that cannot be read.
     """
     settings: dict[str, Any] = {"host": "localhost", "port": 3306, "user": "root", "password": ""}
     variables = {name: os.environ.get(f"MYSQL_{name.upper()}") for name in settings}
@@ -118,7 +118,7 @@ def connection_settings() -> dict[str, Any]:
         settings["unix_socket"] = socket  # not if another server is named
     for name, most in (("port", 65535), ("connect_timeout", LONGEST_PAUSE)):
         value = str(settings[name])
-        if not value.isdecimal() or not 1 <= int(value) <= most:
+        if not value.isdecimal() or not 1 <= int(value[:9]) <= most:
             raise InputError(f"{name} {value!r} (MYSQL_PORT, ~/.my.cnf) is not from 1 to {most}")
         settings[name] = int(value)
     settings.setdefault("ssl_mode", "VERIFY_CA" if "ssl_ca" in settings else "PREFERRED")
@@ -132,26 +132,25 @@ def connection_settings() -> dict[str, Any]:
 # What is taken from the option file; a value in quotes may hold a #, which else begins a comment.
 OPTION = re.compile(
     r"(host|port|user|password|socket|connect[-_]timeout|ssl[-_](?:mode|ca|cert|key))\s*=\s*"
-    r"""(?:"([^"]*)"|'([^']*)'|([^#]*?))\s*(?:#.*)?"""
+    r"""(?:"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'|([^#]*?))\s*(?:#.*)?"""
 )
+ESCAPES = dict(zip("ntrbs'\"\\", "\n\t\r\b '\"\\"))  # what stands for what behind a \
 
 
 def read_option_file(path: str) -> dict[str, str]:
-    r"""Return the options in the [client] group of an option file, none if there is no such file.
-
-    As MySQL's clients do, it passes over a file that others may write, and reads \\ as \ and \s as
-    a space. (The driver's read_option_files() leaves comments and escapes in the values.)
-    """
+    """Return the options in the [client] group of an option file that only its owner may write."""
     group, options = "", dict[str, str]()
-    if not os.path.isfile(path) or os.stat(path).st_mode & 0o002:
+    if not os.path.isfile(path) or (os.name == "posix" and os.stat(path).st_mode & 0o002):
         return options
     with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
         for line in map(str.strip, lines):
             if line.startswith("["):
-                group = line[1:].partition("]")[0].strip()
+                group = line[1:].partition("]")[0].strip().lower()
             elif group == "client" and (option := OPTION.fullmatch(line)):
                 name, value = option[1].replace("-", "_"), option[option.lastindex or 1]
-                options[name] = re.sub(r"\\([\\s])", lambda e: e[1].replace("s", " "), value)
+                options[name] = re.sub(
+                    r"\\(.)", lambda found: ESCAPES.get(found[1], found[0]), value
+                )
     return options
 
 
@@ -182,22 +181,23 @@ def create_database(connection: Connection) -> None:
 def create_table(connection: Connection) -> None:
     """Create the table user_data if it does not exist, and say so on stdout.
 
-    Three queries on the connection, which has the database chosen, or four. Raises
+    Four queries at most on the connection, which has the database chosen. Raises
     mysql.connector.Error if the user may not, and InputError for a table in whose shape users would
     be lost, changed or doubled in silence. (What else does not fit, a strict server refuses.)
     """
     if not query(connection, r"SHOW TABLES LIKE 'user\_data'"):
         connection.cmd_query(CREATE_TABLE)
     shape = query(connection, "SHOW CREATE TABLE user_data")[0][1].lower()
-    keys = re.findall(r"(?:primary|unique) key (?:`[^`]+` )?\((.+)\)", shape)
+    keys = re.findall(r"^  (?:primary|unique) key (?:`[^`]+` )?\((.+)\)", shape, re.MULTILINE)
+    kinds = r"\w*int\b|decimal\(\d+,0\)|float |double |(?:var)?char\(|\w*text\b"
     automatic = re.findall(r"(`\w+`).* auto_increment", shape)  # no user has another's number
     triggers = "SHOW TRIGGERS WHERE `Table` = 'user_data' AND Event <> 'DELETE'"
     faults = {
-        "another engine than InnoDB": "engine=innodb" not in shape,
+        "another engine than InnoDB": "\n) engine=innodb" not in shape,
         "system versioning": "with system versioning" in shape,
         "no unique key on user_id alone": "`user_id`" not in keys,
         "another unique key": not {*keys} <= {"`user_id`", *automatic},
-        "an age with decimals": re.search(r"`age` \w+\(\d+,[1-9]", shape),
+        "an age that is no whole number": re.search(rf"\n  `age` (?!{kinds})", shape),
         "a trigger": query(connection, triggers),
     }
     if found := ", ".join(fault for fault, there in faults.items() if there):
@@ -223,11 +223,11 @@ LINE_LIMIT = 10_000  # characters; the longest line of a good user has some 1,10
 def csv_rows(file: TextIO) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a CSV file that are not blank, each with the line on which it starts.
 
-    Values are separated by what the first row has most of: commas, semicolons or tabs. Spaces
-    around them are no part of them. Raises InputError where quotes do not fit or a line has no end.
+    Values are separated by what the first row has most of: commas, semicolons or tabs; spaces are
+    taken off. Raises InputError where quotes do not fit or a line has no end.
     """
     head = [file.readline(LINE_LIMIT)]
-    while head[-1].isspace():
+    while head[-1].isspace() and len(head[-1]) + len(head) < LINE_LIMIT:
         head.append(file.readline(LINE_LIMIT))
     separator = max(",;\t", key=head[-1].count)
     read = partial(csv.reader, delimiter=separator, skipinitialspace=True, strict=True)
@@ -269,9 +269,8 @@ def check_user(name: str, email: str, age: str, user_id: str | None = None) -> U
 def read_users(file: TextIO) -> Iterator[UserRow]:
     """Yield each user of a CSV file as a tuple of text (user_id, name, email, age).
 
-    The header names the columns, in any order and case: name, email and age, perhaps user_id. From
-    the first bad row on nothing more is yielded, but the rest is checked: at the end InputError
-    tells file, line, field, value and reason of the first ten, and how many there were.
+    The header names them in any order and case. From the first bad row on nothing more is yielded,
+    but the rest is checked: InputError tells at the end what is wrong, and where, in the first ten.
     """
     rows = csv_rows(file)
     line, header = next(rows, (1, [""]))
@@ -458,7 +457,7 @@ def open_stream(cursor_class: type[UserCursor]) -> Iterator[UserCursor]:
     """Open a connection to ALX_prodev and give a cursor for streaming; close it after the block.
 
     The block may end at any row and pause for up to LONGEST_PAUSE. Costs one connection and a short
-    query, where it stops early a second connection. Raises mysql.connector.Error.
+    query, where it stops early a second connection. Raises what connect_to_prodev() does.
     """
     lock = str(uuid.uuid4())  # a name, by which this connection is found again
     with closing(connect_to_prodev()) as connection:
@@ -467,8 +466,8 @@ def open_stream(cursor_class: type[UserCursor]) -> Iterator[UserCursor]:
                 query(connection, "SELECT GET_LOCK(%s, 0)", [lock])
             yield cast(UserCursor, connection.cursor(cursor_class=cursor_class))
         finally:
-            # close() would first read what is left of a result, seconds for millions of rows: so
-            # its query is ended. (In a unit test's mock unread_result is truthy, not True.)
+            # close() would first read what is left of a result, seconds for millions of rows. (In
+            # a unit test's mock unread_result is truthy, not True.)
             if connection.unread_result is True:
                 cancel_query(lock)
 
@@ -477,8 +476,8 @@ def cancel_query(lock: str) -> None:
     """End the query of the connection that holds a user lock, from a second connection.
 
     A router may lead that to another server, where the first one's number is a stranger's: so it is
-    asked for where it is killed, and is NULL where nobody holds the lock. Where this fails close()
-    is only slower, and the exception that ended the stream is the one to be seen.
+    asked for where it is killed. Where this fails close() is only slower, and the exception that
+    ended the stream is the one to be seen.
     """
     with suppress(Exception), closing(connect_to_prodev()) as second, second.cursor() as cursor:
         cursor.execute("KILL QUERY IS_USED_LOCK(%s)", [lock])
@@ -488,7 +487,7 @@ def cancel_query(lock: str) -> None:
 
 
 def check_size(name: str, value: int, least: int = 1) -> None:
-    """Raise TypeError unless the value is an int (a bool is not), ValueError if out of range."""
+    """Raise TypeError unless the value is an int itself (no bool), ValueError if out of range."""
     if type(value) is not int:
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if not least <= value <= sys.maxsize:  # the largest that islice() and the server take
@@ -571,8 +570,9 @@ def run(main: Callable[[], None]) -> None:
         print(end="", flush=True)  # what was read before an error stands before its line
     except OSError:  # Python would try once more at exit, and complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if message:
+    if message and sys.stderr:  # closed, as by `2>&-`, it is None
         print(f"{Path(sys.argv[0]).name}: {' '.join(message.split())}", file=sys.stderr)
+    if message:
         sys.exit(1)
 
 

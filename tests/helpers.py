@@ -149,12 +149,10 @@ class Proxy:
     """Lead each connection to the next of some servers, as a router does, until silent() is called.
 
     From then on nothing more goes through, not even an end, as where a network cable is cut.
-    change is called with all that servers send and returns what the client gets.
     """
 
-    def __init__(self, *servers: tuple[str, int], change: Callable = lambda data: data) -> None:
+    def __init__(self, *servers: tuple[str, int]) -> None:
         self._servers = itertools.cycle(servers)
-        self._change = change
         self._talking = threading.Event()
         self._talking.set()
         self._sockets: list[socket.socket] = []
@@ -168,14 +166,14 @@ class Proxy:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(next(self._servers))
                 self._sockets += [client, server]
-                for ends in ((client, server, lambda data: data), (server, client, self._change)):
+                for ends in ((client, server), (server, client)):
                     threading.Thread(target=self._forward, args=ends, daemon=True).start()
 
-    def _forward(self, source: socket.socket, target: socket.socket, change: Callable) -> None:
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._talking.wait()
-                target.sendall(change(data))
+                target.sendall(data)
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
 

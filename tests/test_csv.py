@@ -202,13 +202,6 @@ def test_files_that_cannot_be_read(empty, tmp_path):
         assert refused(run("seed.py", file)).endswith(expected)
 
 
-def test_a_bad_row_at_the_end_inserts_nothing(empty, csv_file, query):
-    text = csv_file(3000).read_text(encoding="utf-8") + f"{ID},Ann,ann@example.com,old\n"
-    file = csv_file(text)
-    assert refused(run("seed.py", file)) == f"{file}:3002: age 'old' {AGE}"
-    assert query("SELECT COUNT(*) FROM user_data") == [(0,)]
-
-
 # Fuzzing: good files, mutated; the outcome is one of two, and never another.
 
 FUZZED_FILES = 20_000 if "FUZZ" in os.environ else 1500

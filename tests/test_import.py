@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import mysql.connector
 import pytest
@@ -66,13 +65,19 @@ def test_a_user_who_is_there_is_left_unchanged(empty, csv_file, query):
     assert query("SELECT * FROM user_data") == sorted([one, two, three])
 
 
-def test_an_import_does_not_take_back_what_the_caller_did(empty, csv_file, query):
-    empty.autocommit = False
-    with empty.cursor() as cursor:
-        cursor.execute("INSERT INTO user_data VALUES (%s, %s, %s, %s)", first_users(1)[0])
-    with pytest.raises(seed.InputError, match="the first line must name"):
-        seed.insert_data(empty, csv_file(""))
-    assert query(COUNT) == [(1,)]
+def test_an_import_does_not_take_back_what_the_caller_did(own_server, csv_file):
+    own_server.rows("SET GLOBAL completion_type = CHAIN")
+    own_server.rows("SET GLOBAL sql_quote_show_create = 0")
+    assert run("seed.py").status == run("seed.py").status == 0
+    with seed.connect_to_prodev() as connection:
+        seed.insert_data(connection, seed.CSV_FILE)
+        connection.cmd_query("DELETE FROM user_data")
+        connection.autocommit = False
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO user_data VALUES (%s, %s, %s, %s)", first_users(1)[0])
+        with pytest.raises(seed.InputError, match="the first line must name"):
+            seed.insert_data(connection, csv_file(""))
+    assert own_server.rows(COUNT, "ALX_prodev") == [(1,)]
 
 
 def test_the_first_error_is_the_one_that_is_raised(empty, monkeypatch):
@@ -299,20 +304,6 @@ def test_ctrl_c_while_an_import_waits(seeded, server, start, monkeypatch, where,
     # In a COMMIT that has been sent already, the server decides.
     counts = [left, 1000] if where == "commit" else [left]
     assert server.rows(COUNT, "ALX_prodev")[0][0] in counts
-
-
-def test_ctrl_c_during_an_import_never_crashes(empty, server, start, csv_file):
-    file = csv_file(40_000)
-    empty.close()
-    for number in range(10 if "FUZZ" in os.environ else 3):
-        process = start("seed.py", file)
-        wait_until(server.runs("INSERT INTO user_data"), process)
-        time.sleep(0.04 * number)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
-        assert (process.returncode, errors) == (-signal.SIGINT, "")
-        assert server.is_left_alone()
-        assert server.rows(COUNT, "ALX_prodev") == [(0,)]
 
 
 # What is shown on a terminal

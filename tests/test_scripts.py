@@ -94,6 +94,8 @@ def test_as_commands(seeded, tmp_path):
 def test_a_closed_output_is_no_error(seeded, closed):
     done = shell(f"for script in {' '.join(EVERYTHING)}; do python $script {closed} || exit; done")
     assert (done.returncode, done.stderr) == (0, "")
+    done = shell(f"python 4-stream_ages.py {closed}", env={"MYSQL_PORT": "1"})
+    assert (done.returncode, done.stdout) == (1, "")
 
 
 def test_outputs_that_cannot_be_written(seeded):

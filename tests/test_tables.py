@@ -42,23 +42,7 @@ def described(query) -> str:
     return re.sub(r"AUTO_INCREMENT=\d+ ", "", query("SHOW CREATE TABLE user_data")[0][1])
 
 
-def test_the_schema_is_the_contract(empty, query):
-    columns = query(
-        "SELECT column_name, column_type, is_nullable, character_set_name "
-        "FROM information_schema.columns WHERE table_schema = DATABASE() "
-        "AND table_name = 'user_data' ORDER BY ordinal_position"
-    )
-    assert columns == [
-        ("user_id", "varchar(36)", "NO", "utf8mb4"),
-        ("name", "varchar(255)", "NO", "utf8mb4"),
-        ("email", "varchar(255)", "NO", "utf8mb4"),
-        ("age", "decimal(3,0)", "NO", None),
-    ]
-    indexes = query(
-        "SELECT index_name, column_name, non_unique FROM information_schema.statistics "
-        "WHERE table_schema = DATABASE() AND table_name = 'user_data' ORDER BY index_name"
-    )
-    assert indexes == [("idx_user_id", "user_id", 1), ("PRIMARY", "user_id", 0)]
+def test_the_database_is_in_utf8mb4(empty, query):
     charset = "SELECT default_character_set_name FROM information_schema.schemata "
     assert query(f"{charset} WHERE schema_name = DATABASE()") == [("utf8mb4",)]
 
@@ -79,7 +63,9 @@ UNFIT = {
     ),
     "another unique key": ([USER_ID, NAME, f"{EMAIL} UNIQUE", AGE], ""),
     "another unique key ": ([USER_ID, NAME, EMAIL, AGE, "UNIQUE (name(9), age)"], ""),
-    "an age with decimals": ([USER_ID, NAME, EMAIL, "age DECIMAL(10,2) NOT NULL"], ""),
+    "an age that is no whole number": ([USER_ID, NAME, EMAIL, "age DECIMAL(10,2)"], ""),
+    "an age that is no whole number ": ([USER_ID, NAME, EMAIL, "age YEAR"], ""),
+    "an age that is no whole number,": ([USER_ID, NAME, EMAIL, "age ENUM('67') NOT NULL"], ""),
 }
 # What a strict server refuses, with the number of its error.
 REFUSED = {
@@ -91,8 +77,7 @@ REFUSED = {
         [USER_ID, "name VARCHAR(10) NOT NULL", EMAIL, AGE],
     ],
     1264: [[USER_ID, NAME, EMAIL, "age DECIMAL(2,0) NOT NULL"]],
-    1265: [[USER_ID, NAME, EMAIL, "age ENUM('67') NOT NULL"], ["user_id INT PRIMARY KEY", NAME]],
-    1292: [[USER_ID, NAME, EMAIL, "age DATE NOT NULL"]],
+    1265: [["user_id INT PRIMARY KEY", NAME]],
     1366: [
         [USER_ID, "name VARCHAR(255) CHARACTER SET latin1 NOT NULL", EMAIL, AGE],
         ["user_id INT PRIMARY KEY", NAME, EMAIL, AGE],

@@ -10,10 +10,9 @@ import seed
 def paginate_users(page_size: int, offset: int) -> list[dict[str, Any]]:
     """Return page_size users from row number offset (0 is the first), in order of user_id.
 
-    Users are dictionaries (user_id, name, email, age), fewer at the end of the table, none past it.
-    One connection and one query, which reads and skips the offset rows before. Raises
-    mysql.connector.Error, TypeError or ValueError for a size that makes no sense, and
-    seed.InputError for a row that is no user.
+    Users are dictionaries (user_id, name, email, age), none past the end. One connection and one
+    query, which reads and skips the offset rows before. Raises mysql.connector.Error, TypeError or
+    ValueError for a size that makes no sense, and seed.InputError for a row that is no user.
     """
     seed.check_size("page_size", page_size)
     seed.check_size("offset", offset, least=0)
@@ -24,11 +23,10 @@ def paginate_users(page_size: int, offset: int) -> list[dict[str, Any]]:
 
 
 def lazy_pagination(page_size: int, after: str | None = None) -> Iterator[list[dict[str, Any]]]:
-    """Yield pages: lists of page_size users, as paginate_users() returns them, which it raises as.
+    """Yield all users, or those behind the user_id after, in lists of page_size; ids are unique.
 
-    All users, or those behind the user_id after, to go on where an earlier run ended; no two may
-    have one user_id. A query a page, sent when it is asked for, on one connection. Memory holds the
-    caller's page, the next, and 100 users.
+    A query a page, sent when it is asked for, on one connection. Memory holds two pages at most and
+    100 users. Raises what paginate_users() does.
     """
     seed.check_size("page_size", page_size)
     with seed.open_stream(seed.UserCursor) as cursor:
@@ -50,8 +48,7 @@ def main() -> None:
     """Print all users, page by page."""
     page_size = seed.size_argument(__doc__, "PAGE_SIZE", 100, "users on a page")
     for page in lazy_pagination(page_size):
-        for user in page:
-            print(user)
+        print(*page, sep="\n")
 
 
 if __name__ == "__main__":

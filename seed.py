@@ -181,23 +181,27 @@ def create_database(connection: Connection) -> None:
 def create_table(connection: Connection) -> None:
     """Create the table user_data if it does not exist, and say so on stdout.
 
-    Four queries at most on the connection, which has the database chosen. Raises
-    mysql.connector.Error if the user may not, and InputError for a table in whose shape users would
-    be lost, changed or doubled in silence. (What else does not fit, a strict server refuses.)
+    Four queries at most on the connection, which has the database chosen. Raises InputError for a
+    table in which users would be lost, changed or doubled in silence (what else does not fit, the
+    server refuses), and mysql.connector.Error.
     """
     if not query(connection, r"SHOW TABLES LIKE 'user\_data'"):
         connection.cmd_query(CREATE_TABLE)
     shape = query(connection, "SHOW CREATE TABLE user_data")[0][1].lower()
-    keys = re.findall(r"^  (?:primary|unique) key (?:`[^`]+` )?\((.+)\)", shape, re.MULTILINE)
-    kinds = r"\w*int\b|decimal\(\d+,0\)|float |double |(?:var)?char\(|\w*text\b"
-    automatic = re.findall(r"(`\w+`).* auto_increment", shape)  # no user has another's number
+    shape = re.sub(r"'(?:[^']|'')*'", "''", shape)  # a comment may say anything
+    keys = re.findall(r"\n  (?:primary|unique) key (?:`(?:[^`]|``)+` )?\((.+)\)", shape)
+    automatic = re.findall(
+        r"(`(?!age`)\w+`).* auto_increment", shape
+    )  # no user has another's number
+    numbers, texts = r"\w*int\b|decimal\(\d+,0\)|float |double |", r"(?:var)?char\(|\w*text\b"
+    columns = rf"\n  (?:`age` (?!{numbers}{texts})|`(?:user_id|name|email)` (?!{texts}|uuid))"
     triggers = "SHOW TRIGGERS WHERE `Table` = 'user_data' AND Event <> 'DELETE'"
     faults = {
-        "another engine than InnoDB": "\n) engine=innodb" not in shape,
+        "another engine than InnoDB": not re.match(r"(?s)create table .*\n\) engine=innodb", shape),
         "system versioning": "with system versioning" in shape,
         "no unique key on user_id alone": "`user_id`" not in keys,
         "another unique key": not {*keys} <= {"`user_id`", *automatic},
-        "an age that is no whole number": re.search(rf"\n  `age` (?!{kinds})", shape),
+        "a column of another kind": re.search(columns, shape),
         "a trigger": query(connection, triggers),
     }
     if found := ", ".join(fault for fault, there in faults.items() if there):
@@ -307,8 +311,8 @@ INSERT_USERS = """
 INSERT INTO user_data (user_id, name, email, age) VALUES {}
 ON DUPLICATE KEY UPDATE user_id = user_data.user_id
 """
-# An import that meets another one may be rolled back, and is to be tried again: a deadlock, a row
-# that has changed since (MariaDB 11.6), a group of several primaries (that also says 1180, 149).
+# An import that another one rolls back is tried again: a deadlock, a row that has changed since
+# (MariaDB 11.6), a group of several primaries (that also says 1180, 149).
 ATTEMPTS, TRY_AGAIN = 10, {1213, 1020, 3101}
 StrPath = str | os.PathLike[str]
 Stage = Callable[[Iterator[UserRow], TextIO], Iterator[UserRow]]
@@ -322,11 +326,10 @@ def insert_data(
     Returns how many were new, and how many were there already and are left unchanged. The
     connection is one of connect_to_prodev(); what was left uncommitted on it is committed first.
     csv_file is a path. The users pass through the stage, a generator function, and are sent in one
-    transaction, BATCH_SIZE rows an INSERT. Memory holds three batches, and the SQL of one. What the
-    server rolls back because of another transaction is tried again, ATTEMPTS times in all, but not
-    from a pipe. Raises mysql.connector.Error, OSError for the file and what read_users() raises;
-    then nothing was inserted. Only where the connection is lost while the server commits, all may
-    be there as well: nobody can know, and a second run completes it.
+    transaction, BATCH_SIZE rows an INSERT. Memory holds three batches, and the SQL of one. Raises
+    mysql.connector.Error, OSError for the file and what read_users() raises; then nothing was
+    inserted. Only where the connection is lost while the server commits, all may be there as well:
+    nobody can know, and a second run completes it.
     """
     attempt = 1
     while True:
@@ -369,7 +372,7 @@ def read_batches(csv_file: StrPath, stage: Stage) -> Generator[list[UserRow], No
     """Yield the users of a CSV file, passed through the stage, as lists of BATCH_SIZE."""
     # Bytes that are not UTF-8 come as surrogates, which no value may hold: so they have a line.
     with open(csv_file, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        users = stage(read_users(file), file)
+        users = iter(stage(read_users(file), file))
         while batch := list(islice(users, BATCH_SIZE)):
             yield batch
 
@@ -392,10 +395,9 @@ READ_AHEAD = 100  # rows: few enough to be small, enough to spread the cost of a
 class UserCursor(DriverCursor):
     """An unbuffered cursor for SELECT_USERS: rows wait at the server until they are fetched.
 
-    It gives dictionaries, the age as an int, and holds READ_AHEAD rows more than it has given. It
-    knows no rowcount, and no other query can share its connection before the last row. The driver
-    is asked once a block, for bytes: its own fetchone() takes three times as long. Fetching raises
-    mysql.connector.Error if the result is cut short, InputError for a row that is no user.
+    It gives dictionaries, the age as an int. No other query can share its connection before the
+    last row. The driver is asked once a block, for bytes: its own fetchone() takes three times as
+    long. To fetch raises mysql.connector.Error if the result is cut short, and InputError.
     """
 
     def __init__(self, connection: Any, *timeouts: Any) -> None:
@@ -552,9 +554,8 @@ def run(main: Callable[[], None]) -> None:
     except BrokenPipeError:
         pass
     except mysql.connector.Error as error:
-        number = str(error.errno)
-        hints = [hint for numbers, hint in HINTS.items() if number in numbers.split()]
-        message = f"{error.msg} (error {number}). {''.join(hints)}"
+        hints = [hint for numbers, hint in HINTS.items() if str(error.errno) in numbers.split()]
+        message = f"{error.msg} (error {error.errno}). {''.join(hints)}"
     except OSError as error:
         message = f"{error.filename or 'input or output'}: {error.strerror}"
     except UnicodeEncodeError as error:

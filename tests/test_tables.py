@@ -63,24 +63,37 @@ UNFIT = {
     ),
     "another unique key": ([USER_ID, NAME, f"{EMAIL} UNIQUE", AGE], ""),
     "another unique key ": ([USER_ID, NAME, EMAIL, AGE, "UNIQUE (name(9), age)"], ""),
-    "an age that is no whole number": ([USER_ID, NAME, EMAIL, "age DECIMAL(10,2)"], ""),
-    "an age that is no whole number ": ([USER_ID, NAME, EMAIL, "age YEAR"], ""),
-    "an age that is no whole number,": ([USER_ID, NAME, EMAIL, "age ENUM('67') NOT NULL"], ""),
+    "another unique key,": ([USER_ID, NAME, EMAIL, AGE, "UNIQUE KEY `a``b` (email)"], ""),
+    "another unique key ,": (
+        [USER_ID, NAME, f"{EMAIL} UNIQUE COMMENT 'as auto_increment'", AGE],
+        "",
+    ),
+    "another unique key, ": ([USER_ID, NAME, EMAIL, "age INT AUTO_INCREMENT UNIQUE"], ""),
+    "another engine than InnoDB ": (
+        [USER_ID, NAME, EMAIL, AGE],
+        "ENGINE=MyISAM COMMENT='was\n) ENGINE=InnoDB'",
+    ),
+    **{
+        f"a column of another kind{' ' * number}": (columns, "")
+        for number, columns in enumerate(
+            [USER_ID, NAME, EMAIL, f"age {kind}"]
+            for kind in ("DECIMAL(10,2)", "YEAR", "ENUM('67')", "BIT(64)", "DATE")
+        )
+    },
+    "a column of another kind,": (["user_id BINARY(40) PRIMARY KEY", NAME, EMAIL, AGE], ""),
+    "a column of another kind ,": ([USER_ID, "name ENUM('x')", EMAIL, AGE], ""),
 }
 # What a strict server refuses, with the number of its error.
 REFUSED = {
-    1054: [[USER_ID, NAME, EMAIL], ["id INT AUTO_INCREMENT PRIMARY KEY", "user_id INT UNIQUE"]],
+    1054: [[USER_ID, NAME, EMAIL]],
     1364: [[USER_ID, NAME, EMAIL, AGE, "phone VARCHAR(9) NOT NULL"]],
     1406: [
         ["user_id VARCHAR(35) PRIMARY KEY", NAME, EMAIL, AGE],
-        ["user_id BINARY(16) PRIMARY KEY", NAME, EMAIL, AGE],
         [USER_ID, "name VARCHAR(10) NOT NULL", EMAIL, AGE],
     ],
     1264: [[USER_ID, NAME, EMAIL, "age DECIMAL(2,0) NOT NULL"]],
-    1265: [["user_id INT PRIMARY KEY", NAME]],
     1366: [
         [USER_ID, "name VARCHAR(255) CHARACTER SET latin1 NOT NULL", EMAIL, AGE],
-        ["user_id INT PRIMARY KEY", NAME, EMAIL, AGE],
     ],
 }
 

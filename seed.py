@@ -311,8 +311,7 @@ INSERT_USERS = """
 INSERT INTO user_data (user_id, name, email, age) VALUES {}
 ON DUPLICATE KEY UPDATE user_id = user_data.user_id
 """
-# An import that another one rolls back is tried again: a deadlock, a row that has changed since
-# (MariaDB 11.6), a group of several primaries (that also says 1180, 149).
+# A deadlock, a row that has changed since (MariaDB 11.6), a group of several primaries (or 1180).
 ATTEMPTS, TRY_AGAIN = 10, {1213, 1020, 3101}
 StrPath = str | os.PathLike[str]
 Stage = Callable[[Iterator[UserRow], TextIO], Iterator[UserRow]]

@@ -190,9 +190,8 @@ def create_table(connection: Connection) -> None:
     shape = query(connection, "SHOW CREATE TABLE user_data")[0][1].lower()
     shape = re.sub(r"'(?:[^']|'')*'", "''", shape)  # a comment may say anything
     keys = re.findall(r"\n  (?:primary|unique) key (?:`(?:[^`]|``)+` )?\((.+)\)", shape)
-    automatic = re.findall(
-        r"(`(?!age`)\w+`).* auto_increment", shape
-    )  # no user has another's number
+    # A number that the server gives is no other user's; an age that is given is no age.
+    automatic = re.findall(r"(`(?!age`)\w+`).* auto_increment", shape)
     numbers, texts = r"\w*int\b|decimal\(\d+,0\)|float |double |", r"(?:var)?char\(|\w*text\b"
     columns = rf"\n  (?:`age` (?!{numbers}{texts})|`(?:user_id|name|email)` (?!{texts}|uuid))"
     triggers = "SHOW TRIGGERS WHERE `Table` = 'user_data' AND Event <> 'DELETE'"
@@ -311,8 +310,9 @@ INSERT_USERS = """
 INSERT INTO user_data (user_id, name, email, age) VALUES {}
 ON DUPLICATE KEY UPDATE user_id = user_data.user_id
 """
+ATTEMPTS = 10
 # A deadlock, a row that has changed since (MariaDB 11.6), a group of several primaries (or 1180).
-ATTEMPTS, TRY_AGAIN = 10, {1213, 1020, 3101}
+TRY_AGAIN = {1213, 1020, 3101}
 StrPath = str | os.PathLike[str]
 Stage = Callable[[Iterator[UserRow], TextIO], Iterator[UserRow]]
 
@@ -325,10 +325,10 @@ def insert_data(
     Returns how many were new, and how many were there already and are left unchanged. The
     connection is one of connect_to_prodev(); what was left uncommitted on it is committed first.
     csv_file is a path. The users pass through the stage, a generator function, and are sent in one
-    transaction, BATCH_SIZE rows an INSERT. Memory holds three batches, and the SQL of one. Raises
-    mysql.connector.Error, OSError for the file and what read_users() raises; then nothing was
-    inserted. Only where the connection is lost while the server commits, all may be there as well:
-    nobody can know, and a second run completes it.
+    transaction, BATCH_SIZE rows an INSERT; what another one rolls back is tried again, ATTEMPTS in
+    all, but not from a pipe. Memory holds three batches, and the SQL of one. Raises
+    mysql.connector.Error, OSError and what read_users() raises; then nothing was inserted. Only if
+    the connection is lost in the COMMIT, all may be there as well: a second run completes it.
     """
     attempt = 1
     while True:

@@ -1,4 +1,4 @@
-"""The server and the project that the tests run on; never a server or an ALX_prodev of the user's.
+"""The server that the tests run on; never a server or an ALX_prodev of the user's.
 
 With mysqld or mariadbd on PATH: private servers, started by the first test that asks for one, and
 the project as it stands. Without: the server that the MYSQL_* variables name, and a copy of the
@@ -7,35 +7,30 @@ project in which the database has a name of its own; what needs to stop a server
 
 from __future__ import annotations
 
-import importlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from clusters import KIND, SIZE
 
-from helpers import FAMILY, NO_PROGRAM, ThrowAwayServer, csv_text, first_users, run
-from mysql_server import PROJECT, free_port
+from helpers import (
+    FAMILY,
+    NO_PROGRAM,
+    WIDE,
+    ThrowAwayServer,
+    csv_text,
+    first_users,
+    project,
+    run,
+    seed,
+    temporary,
+)
+from mysql_server import free_port
 
-WIDE = 20_000  # users of 1.1 KB: more than any socket buffers
-
-temporary = tempfile.TemporaryDirectory(prefix="generators-")
-ThrowAwayServer.templates = Path(temporary.name)
-project = PROJECT
-if not FAMILY:
-    project = Path(temporary.name, "project")
-    shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns(".*", "__pycache__"))
-    text = Path(project, "seed.py").read_text(encoding="utf-8")
-    assert 'DATABASE = "ALX_prodev"' in text
-    text = text.replace("ALX_prodev", f"ALX_prodev_test_{os.getpid()}")
-    Path(project, "seed.py").write_text(text, encoding="utf-8")
-sys.path.insert(0, str(project))
 # It hides what is not flushed, and is set on many machines, but not on most users'.
 os.environ.pop("PYTHONUNBUFFERED", None)
 # Where the suite runs in the background, its shell has Ctrl-C ignored, and so would all it starts.
@@ -71,9 +66,6 @@ def any_server(request):
     """The session's own server, or the one that the variables name."""
     if FAMILY:
         request.getfixturevalue("server")
-        yield
-        return
-    seed = importlib.import_module("seed")
     try:
         seed.connect_db().close()
     except Exception as error:
@@ -86,7 +78,6 @@ def any_server(request):
 @pytest.fixture
 def no_database(any_server) -> None:
     """A server without the database."""
-    seed = importlib.import_module("seed")
     with seed.connect_db() as connection:
         connection.cmd_query(f"DROP DATABASE IF EXISTS {seed.DATABASE}")
 
@@ -94,7 +85,6 @@ def no_database(any_server) -> None:
 @pytest.fixture
 def empty(no_database):
     """A connection to the database, which has an empty table."""
-    seed = importlib.import_module("seed")
     with seed.connect_db() as connection:
         seed.create_database(connection)
         connection.database = seed.DATABASE
@@ -105,30 +95,15 @@ def empty(no_database):
 @pytest.fixture
 def seeded(empty):
     """A connection to the database, which has the 1,000 users of user_data.csv."""
-    seed = importlib.import_module("seed")
     seed.insert_data(empty, seed.CSV_FILE)
     return empty
-
-
-@pytest.fixture
-def query(any_server):
-    """A function that returns all rows of a query on a connection of its own."""
-    seed = importlib.import_module("seed")
-
-    def query(statement: str) -> list[tuple]:
-        with seed.connect_db() as connection, connection.cursor() as cursor:
-            cursor.execute(f"USE {seed.DATABASE}")
-            cursor.execute(statement)
-            return cursor.fetchall()
-
-    return query
 
 
 @pytest.fixture(scope="session")
 def kept(server):
     """The server with a table of WIDE users in another database."""
     server.rows("CREATE DATABASE kept")
-    server.rows(importlib.import_module("seed").CREATE_TABLE, "kept")
+    server.rows(seed.CREATE_TABLE, "kept")
     insert_wide_users(server, "kept")
     return server
 
@@ -194,6 +169,38 @@ def at(monkeypatch):
 
 
 @pytest.fixture
+def with_global(server):
+    """A function that sets a global variable of the server for the time of the test."""
+    before = []
+
+    def with_global(name: str, value: int | float | str) -> None:
+        before.append((name, server.rows(f"SELECT @@GLOBAL.{name}")[0][0]))
+        server.rows(f"SET GLOBAL {name} = {value!r}")
+
+    yield with_global
+    for name, value in reversed(before):
+        server.rows(f"SET GLOBAL {name} = {value!r}")
+
+
+@pytest.fixture
+def account(server, monkeypatch):
+    """A function that makes an account with the given rights, to which the variables lead."""
+    accounts = []
+
+    def account(name: str, *rights: str, options: str = "") -> None:
+        accounts.append(f"{name}@localhost")
+        server.rows(f"CREATE USER {accounts[-1]} IDENTIFIED BY 'p' {options}")
+        for right in rights:
+            server.rows(f"GRANT {right} TO {accounts[-1]}")
+        monkeypatch.setenv("MYSQL_USER", name)
+        monkeypatch.setenv("MYSQL_PASSWORD", "p")
+
+    yield account
+    for name in accounts:
+        server.rows(f"DROP USER {name}")
+
+
+@pytest.fixture
 def option_file(tmp_path, monkeypatch):
     """A function that writes the [client] group of ~/.my.cnf, and returns its path."""
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -243,23 +250,3 @@ def start():
     for process in processes:
         process.kill()
         process.communicate()
-
-
-@pytest.fixture
-def imports_at_once(start):
-    """A function that imports files at servers, all at once, and returns what each counted."""
-
-    def imports_at_once(files: list, servers: list) -> list[tuple[int, int]]:
-        processes = [
-            start("seed.py", file, stdout=subprocess.PIPE, env=server.environment())
-            for file, server in zip(files, servers)
-        ]
-        counts = []
-        for process in processes:
-            output, errors = process.communicate(timeout=300)
-            assert (process.returncode, errors) == (0, "")
-            inserted, _, _, already_there, *_ = output.splitlines()[-1].split()
-            counts.append((int(inserted), int(already_there)))
-        return counts
-
-    return imports_at_once

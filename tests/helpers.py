@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import importlib
 import io
 import itertools
 import os
@@ -14,25 +13,54 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 from unittest.mock import patch
 
 from made_users import made_users
-from mysql_server import PrivateServer, ServerError, server_program
+from mysql_server import PROJECT, PrivateServer, ServerError, server_program
+
+try:
+    FAMILY, NO_PROGRAM = server_program()[1], ""
+except ServerError as error:
+    FAMILY, NO_PROGRAM = "", str(error)
+
+# The project under test: on a server of the user's a copy, in which the database has another name.
+temporary = tempfile.TemporaryDirectory(prefix="generators-")
+project = PROJECT
+if not FAMILY:
+    project = Path(temporary.name, "project")
+    shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    text = Path(project, "seed.py").read_text(encoding="utf-8")
+    assert 'DATABASE = "ALX_prodev"' in text
+    text = text.replace("ALX_prodev", f"ALX_prodev_test_{os.getpid()}")
+    Path(project, "seed.py").write_text(text, encoding="utf-8")
+sys.path.insert(0, str(project))
+import seed  # noqa: E402
 
 SCRIPTS = ["0-stream_users.py", "1-batch_processing.py", "2-lazy_paginate.py", "4-stream_ages.py"]
 EVERYTHING = ["seed.py", *SCRIPTS]
 ALL_USERS = {script: ["1000000"] if script == SCRIPTS[0] else [] for script in SCRIPTS}
-try:
-    FAMILY = server_program()[1]
-    NO_PROGRAM = ""
-except ServerError as error:
-    FAMILY, NO_PROGRAM = "", str(error)
+stream, batches, pages, ages = (__import__(script[:-3]) for script in SCRIPTS)
+GENERATORS = {
+    "stream_users": stream.stream_users,
+    "stream_users_in_batches": lambda: batches.stream_users_in_batches(50),
+    "stream_user_ages": ages.stream_user_ages,
+    "lazy_pagination": lambda: pages.lazy_pagination(50),
+}
+STREAMS = list(GENERATORS)[:3]
+WIDE = 20_000  # users of 1.1 KB: more than any socket buffers
+INSERT = "INSERT INTO user_data VALUES (%s, %s, %s, %s)"
+COUNT = "SELECT COUNT(*), COUNT(DISTINCT user_id) FROM user_data"
+WAITING = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+INNODB_TRX_PAUSE = 0.15  # seconds: what innodb_trx shows is kept for 0.1 s after each look
 
 
 def wait_until(condition, process: subprocess.Popen | None = None, pause: float = 0.02) -> None:
@@ -47,10 +75,16 @@ def wait_until(condition, process: subprocess.Popen | None = None, pause: float 
 # Servers
 
 
+def ask(connection, statement: str) -> list[tuple]:
+    """Return what a statement gives."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchall() if cursor.with_rows else []
+
+
 class ThrowAwayServer(PrivateServer):
     """A private server with all rights, on a copy of an empty one's data, that ends by a kill."""
 
-    templates: Path  # the folder for the empty ones
     # Of MariaDB's and MySQL's log, which takes 100 MB else.
     sizes = ("--loose-innodb-log-file-size=16M", "--loose-innodb-redo-log-capacity=32M")
 
@@ -58,7 +92,7 @@ class ThrowAwayServer(PrivateServer):
         super().__init__(folder, port, password=password)
 
     def _initialise(self, program: str, family: str, data: Path) -> None:
-        template = self.templates / family
+        template = Path(temporary.name, family)
         if not template.exists():
             super()._initialise(program, family, template)
             (template / "auto.cnf").unlink(missing_ok=True)  # the identity of a MySQL server
@@ -76,28 +110,22 @@ class ThrowAwayServer(PrivateServer):
 
     def rows(self, statement: str, database: str | None = None) -> list[tuple]:
         """Return what a statement gives, on a connection of its own."""
-        with self.connect(database=database) as connection, connection.cursor() as cursor:
-            cursor.execute(statement)
-            return cursor.fetchall() if cursor.with_rows else []
+        with self.connect(database=database) as connection:
+            return ask(connection, statement)
 
     def processes(self) -> list[tuple]:
         """Return the rows of SHOW PROCESSLIST for the clients' connections, but for its own."""
-        with self.connect() as connection, connection.cursor() as cursor:
-            cursor.execute("SHOW PROCESSLIST")
-            others = [row for row in cursor.fetchall() if row[0] != connection.connection_id]
-            return [row for row in others if row[1] not in ("system user", "event_scheduler")]
+        rows = self.rows("SHOW PROCESSLIST")
+        others = [row for row in rows if row[7] != "SHOW PROCESSLIST"]
+        return [row for row in others if row[1] not in ("system user", "event_scheduler")]
 
     def runs(self, text: str) -> Callable[[], bool]:
         """Return a condition: some connection runs a query, or is in a state, with that text."""
         return lambda: any(text in f"{row[6]} {row[7]}" for row in self.processes())
 
     def is_left_alone(self) -> bool:
-        """Wait for the connections that are just closing; tell whether all have gone."""
-        end = time.monotonic() + 20
-        while self.processes():
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.02)
+        """Wait for the connections that are just closing."""
+        wait_until(lambda: not self.processes())
         return True
 
     def kill_connections(self) -> None:
@@ -108,43 +136,29 @@ class ThrowAwayServer(PrivateServer):
                     self.rows(f"KILL {number}")
 
 
-class Counting:
-    """Count what a server is asked for within the block."""
+@contextlib.contextmanager
+def counting(server: ThrowAwayServer) -> Iterator[SimpleNamespace]:
+    """Count what a server is asked for within the block: there to be seen after it."""
+    count = SimpleNamespace()
+    with server.connect() as connection:
 
-    LOG = """SELECT command_type, CONVERT(argument USING utf8mb4) FROM mysql.general_log
-             WHERE thread_id <> CONNECTION_ID()"""
+        def rows_read() -> int:  # in the order of an index, and in a scan of the table
+            status = ask(connection, "SHOW GLOBAL STATUS LIKE 'Handler_read_%next'")
+            return sum(int(value) for _, value in status)
 
-    def __init__(self, server: ThrowAwayServer) -> None:
-        self.connection = server.connect()
-
-    def _ask(self, statement: str) -> list[tuple]:
-        with self.connection.cursor() as cursor:
-            cursor.execute(statement)
-            return cursor.fetchall() if cursor.with_rows else []
-
-    def _rows_read(self) -> int:
-        # In the order of an index, and in a scan of the table.
-        status = self._ask("SHOW GLOBAL STATUS LIKE 'Handler_read_%next'")
-        return sum(int(value) for _, value in status)
-
-    def __enter__(self) -> Counting:
         for statement in ("SET GLOBAL log_output = 'TABLE'", "TRUNCATE mysql.general_log"):
-            self._ask(statement)
-        self._ask("SET GLOBAL general_log = 1")
-        # To ask reads rows, too: as many each time.
-        first, second = self._rows_read(), self._rows_read()
-        self.rows_read = first - 2 * second
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.rows_read += self._rows_read()
-        self._ask("SET GLOBAL general_log = 0")
-        log = self._ask(self.LOG)
-        self.connection.close()
-        self.queries = [text for command, text in log if command == "Query"]
-        self.connections = sum(command == "Connect" for command, _ in log)
-        self.selects = sum("FROM user_data" in text for text in self.queries)
-        self.kills = sum(text.startswith("KILL QUERY IS_USED_LOCK(") for text in self.queries)
+            ask(connection, statement)
+        ask(connection, "SET GLOBAL general_log = 1")
+        first, second = rows_read(), rows_read()  # to ask reads rows, too: as many each time
+        yield count
+        count.rows_read = rows_read() + first - 2 * second
+        ask(connection, "SET GLOBAL general_log = 0")
+        log = "SELECT command_type, CONVERT(argument USING utf8mb4) FROM mysql.general_log"
+        log = ask(connection, f"{log} WHERE thread_id <> CONNECTION_ID()")
+    count.queries = [text for command, text in log if command == "Query"]
+    count.connections = sum(command == "Connect" for command, _ in log)
+    count.selects = sum("FROM user_data" in text for text in count.queries)
+    count.kills = sum(text.startswith("KILL QUERY IS_USED_LOCK(") for text in count.queries)
 
 
 class Proxy:
@@ -205,11 +219,6 @@ class Proxy:
 # Scripts
 
 
-def project() -> Path:
-    """Return the folder of the scripts under test."""
-    return Path(importlib.import_module("seed").__file__).parent
-
-
 class Done(NamedTuple):
     """How a script ended."""
 
@@ -220,7 +229,7 @@ class Done(NamedTuple):
 
 def run(script: str, *arguments: object) -> Done:
     """Run a script's main() as the script does, in this process."""
-    main = importlib.import_module(script.removesuffix(".py")).main
+    main = __import__(script.removesuffix(".py")).main
     output, errors, status = io.StringIO(), io.StringIO(), 0
     with (
         patch("sys.argv", [script, *map(str, arguments)]),
@@ -228,7 +237,7 @@ def run(script: str, *arguments: object) -> Done:
         contextlib.redirect_stderr(errors),
     ):
         try:
-            importlib.import_module("seed").run(main)
+            seed.run(main)
         except SystemExit as end:
             status = end.code
     return Done(status, output.getvalue(), errors.getvalue())
@@ -240,22 +249,46 @@ def refused(done: Done) -> str:
     return done.errors.split(": ", 1)[1].rstrip("\n")
 
 
-def shell(command: str, **options) -> subprocess.CompletedProcess[str]:
+def counts(done: Done) -> tuple[int, int]:
+    """Return how many users an import has inserted, and how many were there already."""
+    assert (done.status, done.errors) == (0, ""), done
+    inserted, _, _, already_there, *_ = done.output.splitlines()[-1].split()
+    return int(inserted), int(already_there)
+
+
+def shell(command: str, **options) -> Done:
     """Run a shell command in the project's folder, where python is that of the tests."""
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONIOENCODING": "utf-8"}
-    environment.update(options.pop("env", {}))
-    options = {"cwd": project(), "env": environment, "capture_output": True, **options}
-    return subprocess.run(["bash", "-c", command], encoding="utf-8", timeout=300, **options)
+    environment |= options.pop("env", {})
+    options = {"cwd": project, "env": environment, "capture_output": True, **options}
+    done = subprocess.run(["bash", "-c", command], encoding="utf-8", timeout=300, **options)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def imports_at_once(files: list[Path], servers: list[ThrowAwayServer]) -> list[tuple[int, int]]:
+    """Import files at servers, all at once; return the counts of each."""
+
+    def imported(file: Path, server: ThrowAwayServer) -> tuple[int, int]:
+        return counts(shell(f"python seed.py '{file}'", env=server.environment()))
+
+    with ThreadPoolExecutor(len(files)) as pool:
+        return list(pool.map(imported, files, servers))
+
+
+def query(statement: str) -> list[tuple]:
+    """Return all rows of a query on a connection of its own."""
+    with contextlib.closing(seed.connect_to_prodev()) as connection:
+        return seed.query(connection, statement)
 
 
 # Files
 
 
-def csv_text(rows: Iterable[Iterable], columns=("user_id", "name", "email", "age")) -> str:
+def csv_text(rows: Iterable[Iterable], columns=tuple(seed.COLUMNS), **how) -> str:
     """Return a CSV text of some rows."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    csv.writer(text, **{"lineterminator": "\n", **how}).writerows([columns, *rows])
     return text.getvalue()
 
 
@@ -265,22 +298,3 @@ def first_users(count: int, order: int | None = None) -> list[tuple]:
     if order is not None:
         random.Random(order).shuffle(users)
     return users
-
-
-def before_commit(connection, action: Callable[[], None]) -> None:
-    """See to it that an action is done before each COMMIT of the connection's cursors."""
-    make = connection.cursor
-
-    def cursor(*args, **kwargs):
-        made = make(*args, **kwargs)
-        execute = made.execute
-
-        def hooked(statement, *values):
-            if statement == "COMMIT":
-                action()
-            return execute(statement, *values)
-
-        made.execute = hooked
-        return made
-
-    connection.cursor = cursor

@@ -9,34 +9,36 @@ from contextlib import ExitStack, contextmanager
 import mysql.connector
 import pytest
 from clusters import KIND, SIZE
-from conftest import WIDE
-from test_import import INNODB_TRX_PAUSE
-from test_streams import GENERATORS, STREAMS, stop_by_close, stream_users
 
 import seed
 from helpers import (
     ALL_USERS,
+    GENERATORS,
+    INNODB_TRX_PAUSE,
+    INSERT,
     SCRIPTS,
-    Counting,
+    STREAMS,
+    WAITING,
+    WIDE,
     Done,
     ThrowAwayServer,
-    before_commit,
+    counting,
+    counts,
     first_users,
+    imports_at_once,
     refused,
     run,
+    stream,
     wait_until,
 )
 
 pytestmark = pytest.mark.cluster
-INSERT = "INSERT INTO user_data VALUES (%s, %s, %s, %s)"
-WAITING = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
 
 
 def test_what_is_seeded_at_one_node_is_read_at_another(cluster, at, csv_file):
     one, other, _ = cluster.nodes
     one.rows("DROP DATABASE ALX_prodev")
-    done = run("seed.py", csv_file(20_000))
-    assert done.output.endswith("\n20000 users inserted, 0 already there\n"), done
+    assert counts(run("seed.py", csv_file(20_000))) == (20_000, 0)
     assert cluster.counts() == [(20_000, 20_000)] * SIZE
     expected = [run(script, *ALL_USERS[script]) for script in SCRIPTS]
     assert [(done.status, done.errors) for done in expected] == [(0, "")] * len(SCRIPTS)
@@ -47,19 +49,21 @@ def test_what_is_seeded_at_one_node_is_read_at_another(cluster, at, csv_file):
 def test_a_stop_early_at_any_node_reads_no_more_and_leaves_nothing(wide_cluster, at):
     for node in map(at, wide_cluster.nodes):
         for name, generator in GENERATORS.items():
-            with Counting(node) as count:
-                stop_by_close(generator())
+            rows = generator()
+            with counting(node) as count:
+                next(rows)
+                rows.close()
             assert (count.selects, count.kills) == (1, int(name in STREAMS))
             if name != "stream_user_ages":  # all of these fit into a socket's buffers
                 assert count.rows_read < WIDE * 0.9
         assert node.is_left_alone()
 
 
-def test_imports_at_several_nodes_at_once(cluster, csv_file, imports_at_once):
+def test_imports_at_several_nodes_at_once(cluster, csv_file):
     files = [csv_file(20_000, f"{order}.csv", order) for order in range(SIZE + 1)]
-    counts = imports_at_once(files, [*cluster.nodes, cluster.nodes[0]])
-    assert sum(inserted for inserted, _ in counts) == 20_000
-    assert {sum(count) for count in counts} == {20_000}
+    found = imports_at_once(files, [*cluster.nodes, cluster.nodes[0]])
+    assert sum(inserted for inserted, _ in found) == 20_000
+    assert {sum(each) for each in found} == {20_000}
     assert cluster.counts() == [(20_000, 20_000)] * SIZE
 
 
@@ -76,20 +80,20 @@ def test_an_import_that_another_node_undoes_is_tried_again(cluster, monkeypatch,
             errors.append(error.errno)
             raise
 
+    def insert_others(users, _):
+        yield from users
+        if not errors:
+            others = [*first_users(999 + count)[1000:], (first_users(1)[0][0], "Ann", "a@b", 1)]
+            with other.cursor() as cursor:
+                cursor.executemany(INSERT, others)
+            if count == 1:
+                cluster.wait_until_applied()
+
     monkeypatch.setattr(seed, "import_once", noting_errors)
-    others = [*first_users(999 + count)[1000:], (first_users(1)[0][0], "Ann", "a@b", 1)]
+    monkeypatch.setattr(seed, "prefetch", iter)  # so what ends the stage is next to the COMMIT
     with seed.connect_to_prodev() as connection, cluster.nodes[1].connect() as other:
         other.database = seed.DATABASE
-
-        def insert_others() -> None:
-            if not errors:
-                with other.cursor() as cursor:
-                    cursor.executemany(INSERT, others)
-                if count == 1:
-                    cluster.wait_until_applied()
-
-        before_commit(connection, insert_others)
-        assert seed.insert_data(connection, seed.CSV_FILE) == (999, 1)
+        assert seed.insert_data(connection, seed.CSV_FILE, insert_others) == (999, 1)
     assert errors[0] == number
     assert cluster.counts() == [(999 + count, 999 + count)] * SIZE
 
@@ -136,7 +140,7 @@ def test_a_node_that_dies_and_one_that_refuses(wide_cluster, at, start, csv_file
     file = csv_file(3000)
     assert run("seed.py").status == 0  # the first 1,000 of them
     cluster.one_writer()
-    rows = stream_users()
+    rows = stream.stream_users()
     next(rows)
     with held_import(start, file, [node]) as (process, _):
         node.kill()
@@ -148,8 +152,7 @@ def test_a_node_that_dies_and_one_that_refuses(wide_cluster, at, start, csv_file
     cluster.wait_for(SIZE - 1)
     at(cluster.writers()[0])
     assert cluster.counts() == [(WIDE + 1000, WIDE + 1000)] * (SIZE - 1)
-    done = run("seed.py", file)
-    assert done.output.endswith("\n2000 users inserted, 1000 already there\n"), done
+    assert counts(run("seed.py", file)) == (2000, 1000)
     assert cluster.counts() == [(WIDE + 3000, WIDE + 3000)] * (SIZE - 1)
     read = {script: run(script, *ALL_USERS[script]) for script in SCRIPTS}
     assert read[SCRIPTS[0]].output.count("\n") == WIDE + 3000

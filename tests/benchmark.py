@@ -36,9 +36,14 @@ SCRIPTS = ["0-stream_users", "1-batch_processing", "2-lazy_paginate", "4-stream_
 stream, batches, pages, ages = map(importlib.import_module, SCRIPTS)
 USERS = seed.SELECT_USERS
 ROUNDS = 3
-PAGE_ROUNDS = 7  # the first of them may find nothing in the server's memory
-BATCH_SIZES = [1, 10, 100, 1000, 10_000]
-DEPTHS = [0, 0.25, 0.5, 0.9]  # shares of the users before a page
+TABLES = ["user_data", "imports.indexed"]
+SETUP = [
+    "SET GLOBAL local_infile = 1",
+    "CREATE DATABASE imports",
+    "CREATE TABLE imports.indexed LIKE user_data",
+    "INSERT INTO imports.indexed SELECT * FROM user_data",
+    "ALTER TABLE imports.indexed ADD KEY idx_age (age), ADD KEY idx_email (email)",
+]
 LOAD_DATA = """LOAD DATA LOCAL INFILE %s INTO TABLE user_data CHARACTER SET utf8mb4
 FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '"' IGNORE 1 LINES"""
 
@@ -54,9 +59,9 @@ def fetch(query: str = USERS, method: str = "fetchall", dictionary: bool = True)
             yield from iter(cursor.fetchone, None)
 
 
-def stream_query(clause: str) -> Iterator[dict[str, Any]]:
+def select(clause: str, table: str = "user_data") -> Iterator[dict[str, Any]]:
     with seed.open_stream(seed.UserCursor) as cursor:
-        cursor.execute(f"{USERS} {clause}")
+        cursor.execute(f"{USERS.replace('user_data', table)} {clause}")
         yield from iter(cursor.fetchone, None)
 
 
@@ -80,7 +85,14 @@ def sample_pages() -> Iterator[list]:
         yield list(fetch(f"{USERS} LIMIT 100 OFFSET {offset}"))
 
 
-def import_file(way: str = "seed.py", file: str = "all.csv", batch_size: int = 1000) -> int:
+def page_behind_90_percent(by_offset: bool) -> Iterator[dict[str, Any]]:
+    if by_offset:
+        rows = int(os.environ["MEASURED_ROWS"])
+        return select(f"ORDER BY user_id LIMIT 100 OFFSET {rows * 9 // 10}")
+    return select("WHERE user_id > 'e666' ORDER BY user_id LIMIT 100")  # ids are spread evenly
+
+
+def import_file(way: str = "seed.py", file: str = "all.csv") -> int:
     """Import a file into an empty copy of the table that is read, in a database of its own."""
     path = Path.home() / file  # HOME is the folder of main(), in other processes too
     server = PrivateServer(Path.home(), int(os.environ["MYSQL_PORT"]), password="p")
@@ -97,7 +109,6 @@ def import_file(way: str = "seed.py", file: str = "all.csv", batch_size: int = 1
                 for user in islice(csv.reader(lines), 1, 1 + sample):
                     cursor.execute("INSERT INTO user_data VALUES (%s, %s, %s, %s)", user)
             return sample
-        seed.BATCH_SIZE = batch_size
         return seed.insert_data(connection, path)[0]
 
 
@@ -109,9 +120,11 @@ def run(work: Callable, most: int | None = None) -> Any:
 
 fetch_one = partial(fetch, USERS, "fetchone")
 by_page = partial(pages.lazy_pagination, 100)
-six = partial(run, stream.stream_users, 6)
+six = [partial(run, way, 6) for way in (fetch_one, stream.stream_users)]
 in_order = [partial(import_file, way, "in_order.csv") for way in ("LOAD DATA", "seed.py")]
-# Task, name of the traditional way, it, the generator: no lambda, as they go to other processes.
+deep = [partial(page_behind_90_percent, by_offset) for by_offset in (True, False)]
+by_email, by_age = f"WHERE email = '{FIRST_USERS[0][2]}'", "WHERE age > 25"
+# Task, name of the traditional way, it, ours: no lambda, as they go to other processes.
 COMPARISONS = [
     ("load users", "`fetchall()`", fetch, stream.stream_users),
     ("load users", "the driver's `fetchone()`", fetch_one, stream.stream_users),
@@ -119,17 +132,19 @@ COMPARISONS = [
     ("average age", "`fetchall()`", average_of_list, ages.calculate_average_age),
     ("pages of 100", "`fetchall()`, cut", cut_pages, by_page),
     ("pages of 100", "`OFFSET`", sample_pages, by_page),
-    ("stop after 6 users", "`fetchall()`", partial(run, fetch, 6), six),
-    ("stop after 6 users", "`close()` alone", partial(run, fetch_one, 6), six),
+    ("the page behind 90 %", "`OFFSET`", *deep),
+    ("stop after 6 users", "`close()` alone", *six),
     ("seed", "one `INSERT` a row", partial(import_file, "INSERT"), import_file),
     ("seed in memory", "`LOAD DATA LOCAL INFILE`", *in_order),
+    ("one user by email", "no `idx_email`", *(partial(select, by_email, t) for t in TABLES)),
+    ("users over 25 in SQL", "no `idx_age`", *(partial(select, by_age, t) for t in TABLES)),
 ]
 
 
-def measure_time(what: str, *works: Callable, rounds: int = 0) -> Iterator[tuple]:
+def measure_time(what: str, *works: Callable) -> Iterator[tuple]:
     """Return what the works found, and their median seconds in rounds that take turns."""
     runs: list[list[tuple[Any, float]]] = [[] for _ in works]
-    for _ in range(rounds or ROUNDS):
+    for _ in range(ROUNDS):
         for work, own_runs in zip(works, runs, strict=True):
             start = time.perf_counter()
             own_runs.append((run(work), time.perf_counter() - start))
@@ -150,22 +165,21 @@ def in_a_process_of_its_own(function: Callable, *arguments: Any) -> Any:
 
 
 def compare_ways() -> None:
-    print("| task | traditional way | its time → the generator's | its memory → the generator's |")
+    print("| task | traditional way | its time → ours | its memory → ours |")
     print("| --- | --- | ---: | ---: |")
     for task, way, *works in COMPARISONS:
         (done, whole), (slow, fast) = measure_time(f"{task}, {way}", *works)
         large, small = (in_a_process_of_its_own(added_memory, work) for work in works)
         slow, mark = (slow * whole / done, r"\*") if done < whole else (slow, "")
-        times = f"{slow:,.2f}{mark} → {fast:,.2f} s ({fast / slow - 1:+.1%})"
+        times = f"{slow:,.3f}{mark} → {fast:,.3f} s ({fast / slow - 1:+.1%})"
         print(f"| {task} | {way} | {times} | {large:,.1f} → {small:,.2f} MiB |", flush=True)
     print("\n\\* extrapolated from a sample\n")
 
 
-def report_settings(rows: int, few: int) -> None:
-    """Print a chart of memory, and the tables of batch sizes, of pages and of indexes."""
+def draw_memory(rows: int) -> None:
     counts = [rows * fifths // 5 for fifths in range(1, 6)]
     bars = [in_a_process_of_its_own(added_memory, fetch, f"{USERS} LIMIT {n}") for n in counts]
-    line = [in_a_process_of_its_own(added_memory, stream_query, f"LIMIT {n}") for n in counts]
+    line = [in_a_process_of_its_own(added_memory, select, f"LIMIT {n}") for n in counts]
     # Bars and a line differ without colours too; the default ones can hardly be seen.
     print(f"""```mermaid
 %%{{init: {{"themeVariables": {{"xyChart": {{"plotColorPalette": "#d62728, #1f77b4"}}}}}}}}%%
@@ -175,48 +189,7 @@ xychart-beta
     y-axis MiB 0 --> {max(bars) * 1.1:.0f}
     bar {[round(mib, 1) for mib in bars]}
     line {[round(mib, 1) for mib in line]}
-```
-""")
-
-    print(f"| batch size | {rows:,} users read in | memory | {few:,} users imported in | memory |")
-    print("| ---: | ---: | ---: | ---: | ---: |")
-    columns: list[Any] = [BATCH_SIZES]
-    for way in (batches.stream_users_in_batches, partial(import_file, "seed.py", "few.csv")):
-        works = [partial(way, size) for size in BATCH_SIZES]
-        _, times = measure_time(f"batches of {BATCH_SIZES}", *works)
-        columns += times, [in_a_process_of_its_own(added_memory, work) for work in works]
-    for cells in zip(*columns, strict=True):
-        print("| {:,} | {:.2f} s | {:,.2f} MiB | {:.2f} s | {:,.2f} MiB |".format(*cells))
-
-    print("\n| users before the page | `user_id > ...` | `OFFSET` |\n| ---: | ---: | ---: |")
-    for depth in (int(rows * share) for share in DEPTHS):
-        last = pages.paginate_users(1, depth - 1)[0]["user_id"] if depth else None
-        by_key = f"{USERS} WHERE %s IS NULL OR user_id > %s ORDER BY user_id LIMIT 100"
-        by_offset = f"{USERS} ORDER BY user_id LIMIT 100 OFFSET %s"
-        found, times = [], []
-        with seed.connect_to_prodev() as connection:
-            # Not in turns: an OFFSET fills the server's memory with the rows that it skips.
-            for query in ((by_key, (last, last)), (by_offset, (depth,))):
-                work = partial(seed.query, connection, *query)
-                [page], [seconds] = measure_time(f"page after {depth:,}", work, rounds=PAGE_ROUNDS)
-                found.append(page)
-                times.append(1000 * seconds)
-        assert found[0] == found[1]
-        print("| {:,} | {:,.1f} ms | {:,.1f} ms |".format(depth, *times))
-
-    print(f"\n| {rows:,} users | without | `idx_age`, `idx_email` |\n| --- | ---: | ---: |")
-    queries = {
-        "`stream_user_ages()`": ages.calculate_average_age,
-        "`... WHERE age > 25`": partial(stream_query, "WHERE age > 25"),
-        "`... WHERE email = ...`": partial(stream_query, f"WHERE email = '{FIRST_USERS[0][2]}'"),
-        f"import of {few:,}": partial(import_file, file="few.csv"),
-    }
-    _, without = measure_time("without indexes", *queries.values())
-    with seed.connect_to_prodev() as prodev:
-        prodev.cmd_query("ALTER TABLE user_data ADD KEY idx_age (age), ADD KEY idx_email (email)")
-    _, indexed = measure_time("with indexes", *queries.values())
-    for cells in zip(queries, without, indexed, strict=True):
-        print("| {} | {:,.3f} s | {:,.3f} s |".format(*cells))
+```""")
 
 
 def main() -> None:
@@ -230,24 +203,21 @@ def main() -> None:
             write_csv(file, rows)
             file.seek(0)
             header, *users = islice(file, 1 + 200_000)  # as many as a server's memory holds
-        few = users[:100_000]  # for what is imported many times
-        Path(folder, "few.csv").write_text("".join([header, *few]), encoding="utf-8")
         Path(folder, "in_order.csv").write_text("".join([header, *sorted(users)]), encoding="utf-8")
         with PrivateServer(Path(folder, "server"), free_port(), password="p") as server:
             os.environ.update(server.environment(), HOME=folder, MEASURED_ROWS=str(rows))
-            with server.connect() as connection:
-                connection.cmd_query("SET GLOBAL local_infile = 1")
-                connection.cmd_query("CREATE DATABASE imports")
             command = [sys.executable, seed.__file__, "all.csv"]
             subprocess.run(command, cwd=folder, stdout=sys.stderr, check=True)
+            with server.connect(database=seed.DATABASE) as connection:
+                for statement in SETUP:
+                    connection.cmd_query(statement)
             extension = "with its" if mysql.connector.HAVE_CEXT else "without"
             driver = f"mysql-connector-python {mysql.connector.__version__} {extension} C extension"
-            system = (
-                f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, {time.strftime('%F')}"
-            )
-            print(f"{rows:,} users, server {server.version}, {driver}, {system}\n")
+            python = f"Python {sys.version.split()[0]}, {os.cpu_count()} cores"
+            today = time.strftime("%F")
+            print(f"{rows:,} users, server {server.log_in()}, {driver}, {python}, {today}\n")
             compare_ways()
-            report_settings(rows, len(few))
+            draw_memory(rows)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Clusters of three servers on loopback ports: MariaDB Galera, and MySQL Group Replication."""
 
-from __future__ import annotations
-
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

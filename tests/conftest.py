@@ -5,27 +5,22 @@ the project as it stands. Without: the server that the MYSQL_* variables name, a
 project in which the database has a name of its own; what needs to stop a server is then skipped.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-from clusters import KIND, SIZE
 
 from helpers import (
     FAMILY,
     NO_PROGRAM,
-    WIDE,
     ThrowAwayServer,
     csv_text,
     first_users,
+    insert_wide_users,
     project,
-    run,
     seed,
     temporary,
 )
@@ -39,15 +34,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def pytest_sessionfinish() -> None:
     temporary.cleanup()
-
-
-def insert_wide_users(server: ThrowAwayServer, database: str) -> None:
-    """Insert WIDE users into an empty table."""
-    users = ", ".join(["(UUID(), REPEAT('😀', 255), 'a@b', 30)"] * 625)
-    server.rows(f"INSERT INTO user_data VALUES {users}", database)
-    while server.rows("SELECT COUNT(*) FROM user_data", database) != [(WIDE,)]:
-        double = "INSERT INTO user_data SELECT UUID(), name, email, age FROM user_data"
-        server.rows(double, database)
 
 
 @pytest.fixture(scope="session")
@@ -120,52 +106,22 @@ def wide(kept, no_database):
 
 
 @pytest.fixture
-def own_server(server, at, tmp_path):
+def own_server(server, settings, tmp_path):
     """A server for one test to stop, kill or spoil; the MYSQL_* variables lead to it."""
     with ThrowAwayServer(tmp_path / "server", free_port()) as server:
-        yield at(server)
-
-
-@pytest.fixture(scope="session")
-def started_cluster(server):
-    """A cluster that cluster() starts."""
-    cluster = KIND(Path(temporary.name, "cluster"))
-    if lacks := cluster.lacks(server):
-        pytest.skip(lacks)
-    with closing(cluster):
-        yield cluster
+        yield settings(server)
 
 
 @pytest.fixture
-def cluster(started_cluster, at):
-    """A cluster whose nodes all write, with an empty table; the variables lead to the first one."""
-    if len(started_cluster.alive()) < SIZE:  # at first, and after a test that killed one
-        started_cluster.start()
-        started_cluster.wait_for(SIZE)
-    at(started_cluster.nodes[0]).rows("DROP DATABASE IF EXISTS ALX_prodev")
-    assert run("seed.py", os.devnull).status == 1  # makes the table
-    started_cluster.wait_until_applied()
-    return started_cluster
+def settings(monkeypatch):
+    """A function that sets MYSQL_* variables, or leads them to a server, which it returns."""
 
-
-@pytest.fixture
-def wide_cluster(cluster):
-    """The same with WIDE users."""
-    insert_wide_users(cluster.nodes[0], "ALX_prodev")
-    cluster.wait_until_applied()
-    return cluster
-
-
-@pytest.fixture
-def at(monkeypatch):
-    """A function that leads seed.py to a server: nothing else changes."""
-
-    def at(server: ThrowAwayServer) -> ThrowAwayServer:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
+    def settings(server: ThrowAwayServer | None = None, **variables: object):
+        for name, value in (server.environment() if server else variables).items():
+            monkeypatch.setenv(name if server else f"MYSQL_{name}", str(value))
         return server
 
-    return at
+    return settings
 
 
 @pytest.fixture
@@ -183,7 +139,7 @@ def with_global(server):
 
 
 @pytest.fixture
-def account(server, monkeypatch):
+def account(server, settings):
     """A function that makes an account with the given rights, to which the variables lead."""
     accounts = []
 
@@ -192,8 +148,7 @@ def account(server, monkeypatch):
         server.rows(f"CREATE USER {accounts[-1]} IDENTIFIED BY 'p' {options}")
         for right in rights:
             server.rows(f"GRANT {right} TO {accounts[-1]}")
-        monkeypatch.setenv("MYSQL_USER", name)
-        monkeypatch.setenv("MYSQL_PASSWORD", "p")
+        settings(USER=name, PASSWORD="p")
 
     yield account
     for name in accounts:

@@ -55,7 +55,6 @@ GENERATORS = {
     "stream_user_ages": ages.stream_user_ages,
     "lazy_pagination": lambda: pages.lazy_pagination(50),
 }
-STREAMS = list(GENERATORS)[:3]
 WIDE = 20_000  # users of 1.1 KB: more than any socket buffers
 INSERT = "INSERT INTO user_data VALUES (%s, %s, %s, %s)"
 COUNT = "SELECT COUNT(*), COUNT(DISTINCT user_id) FROM user_data"
@@ -136,6 +135,15 @@ class ThrowAwayServer(PrivateServer):
                     self.rows(f"KILL {number}")
 
 
+def insert_wide_users(server: ThrowAwayServer, database: str) -> None:
+    """Insert WIDE users into an empty table."""
+    users = ", ".join(["(UUID(), REPEAT('😀', 255), 'a@b', 30)"] * 625)
+    server.rows(f"INSERT INTO user_data VALUES {users}", database)
+    while server.rows("SELECT COUNT(*) FROM user_data", database) != [(WIDE,)]:
+        double = "INSERT INTO user_data SELECT UUID(), name, email, age FROM user_data"
+        server.rows(double, database)
+
+
 @contextlib.contextmanager
 def counting(server: ThrowAwayServer) -> Iterator[SimpleNamespace]:
     """Count what a server is asked for within the block: there to be seen after it."""
@@ -167,8 +175,8 @@ class Proxy:
     From then on nothing more goes through, not even an end, as where a network cable is cut.
     """
 
-    def __init__(self, *servers: tuple[str, int]) -> None:
-        self._servers = itertools.cycle(servers)
+    def __init__(self, *servers: ThrowAwayServer) -> None:
+        self._servers = itertools.cycle([(each.host, each.port) for each in servers])
         self._talking = threading.Event()
         self._talking.set()
         self._sockets: list[socket.socket] = []

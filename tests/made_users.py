@@ -4,8 +4,6 @@
 python3 tests/made_users.py 1000 > user_data.csv
 """
 
-from __future__ import annotations
-
 import csv
 import random
 import sys

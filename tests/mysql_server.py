@@ -57,7 +57,6 @@ class PrivateServer:
     seconds = 60  # in which it must have started, or ended
     sizes: tuple[str, ...] = ()  # options for its files
     process: subprocess.Popen | None = None
-    version = ""  # of a server that this has started
 
     def __init__(self, folder: Path, port: int, user: str = "root", password: str = "") -> None:
         self.folder = folder.resolve()
@@ -69,9 +68,9 @@ class PrivateServer:
         """Start the server, and return when it answers; else ServerError, and nothing is left."""
         program, family = server_program()
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.folder.chmod(0o700)
-            (self.folder / "tmp").mkdir(exist_ok=True)
+            for folder in (self.folder, self.folder / "tmp"):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                folder.chmod(0o700)
             # All that is started inherits the lock, so that nothing else works on the folder.
             with open(self.folder / "lock", "w") as self.lock:
                 fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,10 +78,9 @@ class PrivateServer:
         except BlockingIOError:
             raise ServerError(f"another start is at work on {self.folder}: wait for it") from None
         except OSError as error:
+            where = f"{error.filename or self.folder}: {error.strerror}"
             mend = f"is {self.folder} yours, and is there room? To begin anew, delete it"
-            raise ServerError(
-                f"{error.filename or self.folder}: {error.strerror}: {mend}"
-            ) from error
+            raise ServerError(f"{where}: {mend}") from error
 
     def _start(self, program: str, family: str, options: tuple[str, ...]) -> None:
         check_port_is_free(self.port, self.host)
@@ -113,12 +111,13 @@ class PrivateServer:
         command = [program, "--no-defaults", f"--datadir={data}", *self.sizes, *options]
         if os.geteuid() == 0:  # root must say that it is meant (the plain --user changes owners)
             command.append("--loose-user=root")
+        # In a tmpdir that they share, a MariaDB that starts deletes the others' temporary tables.
+        # As an option, mariadb-install-db takes a path with a space for two.
+        environment = {**os.environ, "TMPDIR": str(self.folder / "tmp")}
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 command,
-                # In a tmpdir that they share, a MariaDB that starts deletes the others' temporary
-                # tables. As an option, mariadb-install-db takes a path with a space for two.
-                env={**os.environ, "TMPDIR": str(self.folder / "tmp")},
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -156,7 +155,7 @@ class PrivateServer:
         # system lets it come from the same port.
         self._wait_until(self.running)
         try:
-            self.version = self.log_in(max(1, int(self.deadline - time.monotonic())))
+            self.log_in(max(1, int(self.deadline - time.monotonic())))
         except mysql.connector.Error as error:
             account = f"{self.user!r} cannot log in (is the name over 32 characters?)"
             raise ServerError(f"{account}: {error}; {self._said()}") from error
@@ -297,7 +296,7 @@ def main() -> None:
             f"the server runs at port {running[1]}, not {port}: "
             f"export MYSQL_PORT={running[1]}, or stop it first"
         )
-    print(f"Server {server.version or server.log_in()} is ready at {server.host}:{port}")
+    print(f"Server {server.log_in()} is ready at {server.host}:{port}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""Past one machine: the same code on a cluster of three servers, Galera or a MySQL group."""
+"""Past one machine: a cluster of three servers, Galera or a MySQL group, and a router before it."""
 
-from __future__ import annotations
-
+import os
+import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
 
 import mysql.connector
 import pytest
@@ -13,50 +15,96 @@ from clusters import KIND, SIZE
 import seed
 from helpers import (
     ALL_USERS,
-    GENERATORS,
     INNODB_TRX_PAUSE,
     INSERT,
     SCRIPTS,
-    STREAMS,
     WAITING,
     WIDE,
     Done,
     ThrowAwayServer,
-    counting,
     counts,
     first_users,
     imports_at_once,
+    insert_wide_users,
     refused,
     run,
     stream,
+    temporary,
     wait_until,
 )
 
 pytestmark = pytest.mark.cluster
+HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/bin")
+CONFIGURATION = """
+listen servers
+    mode tcp
+    bind fd@{number}
+    timeout connect 2s
+    timeout client 60s
+    timeout server 60s
+    balance roundrobin
+    default-server check inter 200ms fall 1
+    server one {0.host}:{0.port}
+    server two {1.host}:{1.port}
+    server three {2.host}:{2.port}
+"""
 
 
-def test_what_is_seeded_at_one_node_is_read_at_another(cluster, at, csv_file):
+@pytest.fixture(scope="session")
+def started_cluster(server):
+    """A cluster that cluster() starts."""
+    cluster = KIND(Path(temporary.name, "cluster"))
+    if lacks := cluster.lacks(server):
+        pytest.skip(lacks)
+    with closing(cluster):
+        yield cluster
+
+
+@pytest.fixture
+def cluster(started_cluster, settings):
+    """A cluster whose nodes all write, with an empty table; the variables lead to the first one."""
+    if len(started_cluster.alive()) < SIZE:  # at first, and after a test that killed one
+        started_cluster.start()
+        started_cluster.wait_for(SIZE)
+    settings(started_cluster.nodes[0]).rows("DROP DATABASE IF EXISTS ALX_prodev")
+    assert run("seed.py", os.devnull).status == 1  # makes the table
+    started_cluster.wait_until_applied()
+    return started_cluster
+
+
+@pytest.fixture
+def wide_cluster(cluster):
+    """The same with WIDE users."""
+    insert_wide_users(cluster.nodes[0], "ALX_prodev")
+    cluster.wait_until_applied()
+    return cluster
+
+
+@pytest.fixture
+def router(wide_cluster, settings, tmp_path):
+    """The cluster, with WIDE users, behind a router."""
+    if HAPROXY is None:
+        pytest.skip("needs HAProxy: apt-get install haproxy")
+    file = tmp_path / "haproxy.cfg"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        number = listener.fileno()
+        file.write_text(CONFIGURATION.format(*wide_cluster.nodes, number=number))
+        process = subprocess.Popen([HAPROXY, "-db", "-q", "-f", file], pass_fds=[number])
+        settings(PORT=listener.getsockname()[1])
+        yield wide_cluster
+    process.kill()
+    process.wait()
+
+
+def test_what_is_seeded_at_one_node_is_read_at_another(cluster, settings, csv_file):
     one, other, _ = cluster.nodes
     one.rows("DROP DATABASE ALX_prodev")
     assert counts(run("seed.py", csv_file(20_000))) == (20_000, 0)
     assert cluster.counts() == [(20_000, 20_000)] * SIZE
     expected = [run(script, *ALL_USERS[script]) for script in SCRIPTS]
     assert [(done.status, done.errors) for done in expected] == [(0, "")] * len(SCRIPTS)
-    at(other)
+    settings(other)
     assert [run(script, *ALL_USERS[script]) for script in SCRIPTS] == expected
-
-
-def test_a_stop_early_at_any_node_reads_no_more_and_leaves_nothing(wide_cluster, at):
-    for node in map(at, wide_cluster.nodes):
-        for name, generator in GENERATORS.items():
-            rows = generator()
-            with counting(node) as count:
-                next(rows)
-                rows.close()
-            assert (count.selects, count.kills) == (1, int(name in STREAMS))
-            if name != "stream_user_ages":  # all of these fit into a socket's buffers
-                assert count.rows_read < WIDE * 0.9
-        assert node.is_left_alone()
 
 
 def test_imports_at_several_nodes_at_once(cluster, csv_file):
@@ -135,7 +183,7 @@ def assert_lost(process: subprocess.Popen) -> None:
     assert line.endswith("Run it again: an import is whole or nothing.")
 
 
-def test_a_node_that_dies_and_one_that_refuses(wide_cluster, at, start, csv_file):
+def test_a_node_that_dies_and_one_that_refuses(wide_cluster, settings, start, csv_file):
     cluster, node = wide_cluster, wide_cluster.nodes[0]
     file = csv_file(3000)
     assert run("seed.py").status == 0  # the first 1,000 of them
@@ -150,15 +198,44 @@ def test_a_node_that_dies_and_one_that_refuses(wide_cluster, at, start, csv_file
 
     # Another one has nothing of that import, and completes it.
     cluster.wait_for(SIZE - 1)
-    at(cluster.writers()[0])
+    settings(cluster.writers()[0])
     assert cluster.counts() == [(WIDE + 1000, WIDE + 1000)] * (SIZE - 1)
     assert counts(run("seed.py", file)) == (2000, 1000)
     assert cluster.counts() == [(WIDE + 3000, WIDE + 3000)] * (SIZE - 1)
     read = {script: run(script, *ALL_USERS[script]) for script in SCRIPTS}
     assert read[SCRIPTS[0]].output.count("\n") == WIDE + 3000
 
-    at(cluster.refusing())
+    settings(cluster.refusing())
     for script in cluster.refused:
         assert refused(run(script)).endswith(cluster.refusal)
     for script in {*SCRIPTS} - {*cluster.refused}:
         assert run(script, *ALL_USERS[script]) == read[script]
+
+
+# Behind a router, HAProxy in TCP mode
+
+
+def test_all_scripts_behind_a_router(router):
+    for _ in range(SIZE + 1):  # at whichever node
+        assert run("seed.py").status == 0
+        assert router.counts() == [(WIDE + 1000, WIDE + 1000)] * SIZE
+    for script in SCRIPTS:
+        [done] = {run(script) for _ in range(SIZE + 1)}
+        assert (done.status, done.errors, done.output != "") == (0, "", True)
+
+
+def test_a_server_that_dies_behind_the_router(router, start, csv_file):
+    file = csv_file(3000)
+    streams = [stream.stream_users() for _ in router.nodes]
+    assert all(map(next, streams))  # each is led to a node of its own
+    with held_import(start, file, router.nodes) as (process, node):
+        node.kill()
+        assert_lost(process)
+    found = []
+    for rows in streams:
+        with suppress(mysql.connector.Error):
+            found.append(1 + sum(1 for _ in rows))
+    assert found == [WIDE] * (SIZE - 1)
+    # Once the others agree that it is dead, they have nothing of that import, and complete it.
+    router.wait_for(SIZE - 1)
+    assert counts(run("seed.py", file)) == (3000, 0)

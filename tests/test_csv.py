@@ -1,7 +1,5 @@
 """CSV files: each is read right, or refused with its line, and then inserts nothing."""
 
-from __future__ import annotations
-
 import csv
 import io
 import os

@@ -4,8 +4,6 @@ In place of the package installation stand stubs, unless NIGHTLY is set: then a 
 made. .ci/run runs the quick start and the suite, which cannot run itself, as they stand.
 """
 
-from __future__ import annotations
-
 import ast
 import os
 import re
@@ -66,13 +64,6 @@ def printed(server, tmp_path_factory) -> dict[int, str]:
         quick_start.stop()
         server.rows("DROP USER IF EXISTS ann@localhost")
     return printed
-
-
-def test_the_page_has_the_blocks_that_this_test_knows():
-    kinds = {info for info, _ in BLOCKS if not info.startswith("python from ")}
-    known = {"", "bash", "bash not-run-by-the-tests", "python", "sql", "text", "mermaid"}
-    assert kinds <= known
-    assert [text for _, text in BLOCKS].count(THE_SUITE) == 1
 
 
 def test_links_lead_somewhere():
@@ -153,7 +144,7 @@ def test_the_figures_of_the_page_have_the_form_that_the_benchmark_prints(server)
         assert form(f"\n\n{part}\n\n") in form(README)
 
 
-def test_the_errors_of_the_page_are_what_is_printed(no_database, server, account, monkeypatch):
+def test_the_errors_of_the_page_are_what_is_printed(no_database, server, account, settings):
     table = README[README.index("| what is wrong |") :].split("\n\n")[0].splitlines()[2:]
     rows = dict(row.strip("| ").split(" | ")[:2] for row in table)
     with pytest.raises(ServerError) as port_taken:
@@ -167,9 +158,9 @@ def test_the_errors_of_the_page_are_what_is_printed(no_database, server, account
     }
     account("ann")
     made["no privilege"] = refused(run("seed.py"))
-    monkeypatch.setenv("MYSQL_USER", "root")
+    settings(USER="root")
     made["wrong user or password"] = refused(run("seed.py"))
-    monkeypatch.setenv("MYSQL_PORT", str(free_port()))
+    settings(PORT=free_port())
     made["no server"] = refused(run("seed.py"))
     assert {*rows} == {*made}
     for mistake, line in made.items():

@@ -1,7 +1,5 @@
 """The collection as its users run it: what is printed, pipes, sessions; and every error's line."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import socket
@@ -143,18 +141,17 @@ NO_SERVER = "Is a server running there? The README says how to start one."
 
 
 @pytest.mark.parametrize("script", EVERYTHING)
-def test_errors_that_every_script_may_meet(no_database, monkeypatch, script):
+def test_errors_that_every_script_may_meet(no_database, settings, script):
     if script != "seed.py":
         assert refused(run(script)).endswith("(error 1049). Run python3 seed.py first.")
         with seed.connect_db() as connection:
             seed.create_database(connection)
         assert refused(run(script)).endswith("(error 1146). Run python3 seed.py first.")
-    monkeypatch.setenv("MYSQL_PASSWORD", "secret-word")
+    settings(PASSWORD="secret-word")
     line = refused(run(script))
     assert line.endswith("(error 1045). Check MYSQL_USER and MYSQL_PASSWORD.")
     assert "secret-word" not in line
-    monkeypatch.setenv("MYSQL_HOST", "127.0.0.1")
-    monkeypatch.setenv("MYSQL_PORT", str(free_port()))
+    settings(PORT=free_port())
     assert refused(run(script)).endswith(f"(error 2003). {NO_SERVER}")
 
 
@@ -180,9 +177,10 @@ def test_limits_of_a_server(seeded, with_global, variable):
 
 def test_limits_of_an_account_and_of_connections(seeded, server, with_global, account):
     with_global("max_connections", 10)
-    with contextlib.ExitStack() as others, contextlib.suppress(mysql.connector.Error):
-        for _ in range(30):
-            others.enter_context(server.connect())
+    with contextlib.ExitStack() as others:
+        with contextlib.suppress(mysql.connector.Error):
+            for _ in range(30):
+                others.enter_context(server.connect())
         assert "Too many connections (error 1040)" in refused(run("4-stream_ages.py"))
     account("ann", "ALL ON ALX_prodev.*", options="WITH MAX_QUERIES_PER_HOUR 1")
     assert re.search("has exceeded the 'max_qu.*1226", refused(run("seed.py")))
@@ -199,7 +197,7 @@ GREETINGS = {
 
 
 @pytest.mark.parametrize("greeting", GREETINGS, ids=lambda each: str(each)[:9])
-def test_a_server_that_does_not_answer_is_given_up(option_file, monkeypatch, greeting):
+def test_a_server_that_does_not_answer_is_given_up(option_file, settings, greeting):
     option_file("connect-timeout=1")
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -209,32 +207,30 @@ def test_a_server_that_does_not_answer_is_given_up(option_file, monkeypatch, gre
                 client.recv(1)
 
         threading.Thread(target=greet, daemon=True).start()
-        monkeypatch.setenv("MYSQL_HOST", "127.0.0.1")
-        monkeypatch.setenv("MYSQL_PORT", str(listener.getsockname()[1]))
+        settings(HOST="127.0.0.1", PORT=listener.getsockname()[1])
         assert re.search(GREETINGS[greeting], refused(run("4-stream_ages.py")))
 
 
-def test_a_host_and_a_socket_that_are_not_there(option_file, monkeypatch):
-    for name in ("HOST", "PORT"):
-        monkeypatch.setenv(f"MYSQL_{name}", "")
+def test_a_host_and_a_socket_that_are_not_there(option_file, settings):
+    settings(HOST="", PORT="")
     option_file("socket=/nowhere/mysqld.sock")
     line = refused(run("4-stream_ages.py"))
     assert re.search(r"/nowhere/mysqld.sock.*\(error 200[23]\)\. Is a server running there\?", line)
-    monkeypatch.setenv("MYSQL_HOST", "no-such-host.invalid")
+    settings(HOST="no-such-host.invalid")
     assert re.search(r"\(error 200[35]\)\. Is a server running", refused(run("4-stream_ages.py")))
 
 
-def test_accounts_of_other_kinds(own_server, option_file, monkeypatch):
+def test_accounts_of_other_kinds(own_server, option_file, settings):
     if FAMILY == "mysql":
         own_server.rows("INSTALL PLUGIN auth_socket SONAME 'auth_socket.so'")
         own_server.rows("CREATE USER ben@localhost IDENTIFIED WITH auth_socket")
     else:
         own_server.rows("CREATE USER ben@localhost IDENTIFIED VIA unix_socket")
-    monkeypatch.setenv("MYSQL_USER", "ben")
+    settings(USER="ben")
     assert refused(run("4-stream_ages.py")).endswith("Check MYSQL_USER and MYSQL_PASSWORD.")
     if FAMILY == "mysql":  # which lets in by its own way only within TLS
         own_server.rows("CREATE USER ann@localhost IDENTIFIED BY 'p'")
-        monkeypatch.setenv("MYSQL_USER", "ann")
+        settings(USER="ann")
         option_file("ssl-mode=disabled")
         assert "secure connection" in refused(run("4-stream_ages.py"))
 

@@ -1,7 +1,5 @@
 """Where the server is and how it is reached: the MYSQL_* variables, ~/.my.cnf, TLS, rights."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
@@ -19,9 +17,8 @@ DEFAULTS |= {"connect_timeout": 10, "ssl_mode": "PREFERRED"}
 
 
 @pytest.fixture
-def no_variables(monkeypatch):
-    for name in ("HOST", "PORT", "USER", "PASSWORD"):
-        monkeypatch.setenv(f"MYSQL_{name}", "")  # as if not set
+def no_variables(settings):
+    settings(HOST="", PORT="", USER="", PASSWORD="")  # as if not set
 
 
 def test_the_defaults(option_file, no_variables, tmp_path, monkeypatch):
@@ -36,7 +33,7 @@ def test_the_defaults(option_file, no_variables, tmp_path, monkeypatch):
     assert seed.connection_settings() == DEFAULTS
 
 
-def test_the_environment_comes_before_the_option_file(option_file, no_variables, monkeypatch):
+def test_the_environment_comes_before_the_option_file(option_file, no_variables, settings):
     option_file(
         *("host=elsewhere", "port=3399", "user=ann", "password='12%3#4'", "socket=/other.sock"),
         *("ssl-ca=/ca.pem", "connect_timeout = 3", "compress", "database=x", "[mysql]", "user=ben"),
@@ -44,15 +41,14 @@ def test_the_environment_comes_before_the_option_file(option_file, no_variables,
     expected = {"host": "elsewhere", "port": 3399, "user": "ann", "password": "12%3#4"}
     expected |= {"connect_timeout": 3, "ssl_mode": "VERIFY_CA", "ssl_ca": "/ca.pem"}
     assert seed.connection_settings() == {**expected, "unix_socket": "/other.sock"}
-    monkeypatch.setenv("MYSQL_USER", "cem")
-    monkeypatch.setenv("MYSQL_PASSWORD", "'quoted'")
+    settings(USER="cem", PASSWORD="'quoted'")
     expected |= {"user": "cem", "password": "'quoted'"}
     assert seed.connection_settings() == {**expected, "unix_socket": "/other.sock"}
     # The socket is that of another server than the one named.
-    for name, value in (("host", "127.0.0.2"), ("port", 3307)):
-        monkeypatch.setenv(f"MYSQL_{name.upper()}", str(value))
-        assert seed.connection_settings() == {**expected, name: value}
-        monkeypatch.setenv(f"MYSQL_{name.upper()}", "")
+    settings(HOST="127.0.0.2")
+    assert seed.connection_settings() == {**expected, "host": "127.0.0.2"}
+    settings(HOST="", PORT=3307)
+    assert seed.connection_settings() == {**expected, "port": 3307}
 
 
 VALUES = ["ann", "a # b", "'a # b' # c", '"a\'b"', "'it\\'s'", "a\\\\b\\tc", "'a\\sb'", ""]
@@ -62,11 +58,11 @@ VALUES += ["''", "a=b;c", "ä"]
 @pytest.mark.parametrize("value", VALUES)
 def test_an_option_is_read_as_mysql_reads_it(option_file, no_variables, value):
     file = option_file("[mysqld]", "user=no", "[Client] # x", "#user=no", f"\tuser = {value} ")
-    settings = seed.connection_settings()
+    user = seed.connection_settings()["user"]
     if not shutil.which("mysql"):
         pytest.skip("needs the client mysql on PATH")
     printed = shell(f"mysql --defaults-file='{file}' --print-defaults").output
-    assert f"--user={settings['user']} " in f"{printed.rstrip()} "
+    assert f"--user={user} " in f"{printed.rstrip()} "
 
 
 WRONG = ["port=abc", "port=0", "port=65536", "port=-1", "port=3306.0", "connect-timeout=soon"]
@@ -81,8 +77,8 @@ def test_settings_that_make_no_sense(option_file, no_variables, option):
 
 
 @pytest.mark.parametrize("name", ["USER", "PASSWORD"])
-def test_settings_in_another_encoding_are_told_and_not_shown(any_server, monkeypatch, name):
-    monkeypatch.setenv(f"MYSQL_{name}", "caf\udce9")
+def test_settings_in_another_encoding_are_told_and_not_shown(any_server, settings, name):
+    settings(**{name: "caf\udce9"})
     line = refused(run("0-stream_users.py"))
     assert line.startswith("utf-8 lacks a character")
     assert "caf" not in line
@@ -116,12 +112,6 @@ def test_rights_on_the_database_are_enough(seeded, account):
         assert re.search("(?i)denied.*(error 1044|error 1142)", refused(run(script)))
 
 
-def test_without_a_second_connection_a_stop_still_closes(wide, account):
-    account("single", "SELECT ON ALX_prodev.*", options="WITH MAX_USER_CONNECTIONS 1")
-    assert run("0-stream_users.py").output.count("\n") == 6
-    assert wide.is_left_alone()
-
-
 def test_seed_creates_nothing_where_names_are_kept_in_lower_case(own_server):
     if FAMILY == "mysql":
         pytest.skip("MySQL takes that setting only when it makes its data")
@@ -148,9 +138,7 @@ openssl x509 -req -in request -CA ca.pem -CAkey ca.key -CAcreateserial -out cert
 """
 
 
-def test_tls_settings_of_the_option_file_are_honoured(
-    server, tmp_path, option_file, at, monkeypatch
-):
+def test_tls_settings_of_the_option_file_are_honoured(server, tmp_path, option_file, settings):
     if not shutil.which("openssl"):
         pytest.skip("needs openssl")
     assert shell(f"set -e; {MAKE_CERTIFICATES}", cwd=tmp_path).status == 0
@@ -159,7 +147,7 @@ def test_tls_settings_of_the_option_file_are_honoured(
     tls = ThrowAwayServer(tmp_path / "server", free_port())
     tls.start(f"--{ca}", f"--{cert}", f"--{key}", "--require-secure-transport=ON")
     with tls:
-        at(tls)
+        settings(tls)
         for options in [(), (ca,), ("ssl-mode=required",), (other, "ssl-mode=REQUIRED")]:
             option_file(*options)
             assert run("seed.py").status == 0
@@ -172,16 +160,13 @@ def test_tls_settings_of_the_option_file_are_honoured(
         # An account that must show a certificate of the CA.
         tls.rows("CREATE USER ann@localhost REQUIRE X509")
         tls.rows("GRANT ALL ON ALX_prodev.* TO ann@localhost")
-        monkeypatch.setenv("MYSQL_USER", "ann")
-        monkeypatch.setenv("MYSQL_PASSWORD", "")
+        settings(USER="ann", PASSWORD="")
         for options, status in [([ca], 1), ([ca, cert, key], 0)]:
             option_file(*options)
             assert run("4-stream_ages.py").status == status
 
 
-def test_a_server_without_tls_is_refused_where_tls_is_asked_for(
-    server, tmp_path, at, option_file, monkeypatch
-):
+def test_a_server_without_tls(server, tmp_path, settings, option_file):
     # Without a password, as MySQL lets one in only within TLS.
     plain = ThrowAwayServer(tmp_path / "server", free_port(), password="")
     try:
@@ -189,14 +174,13 @@ def test_a_server_without_tls_is_refused_where_tls_is_asked_for(
     except ServerError:  # MySQL before 8.0.29
         plain.start("--skip-ssl")
     with plain:
-        at(plain)
+        settings(plain)
         assert run("seed.py").status == 0
         authority = f"ssl-ca={ssl.get_default_verify_paths().openssl_cafile}"
         for mode in ("REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"):
             option_file(f"ssl-mode={mode}", authority)
             assert re.search("TLS|SSL", refused(run("4-stream_ages.py")))
         # Through a socket there is no TLS, and none is missed.
-        for name in ("HOST", "PORT"):
-            monkeypatch.setenv(f"MYSQL_{name}", "")
+        settings(HOST="", PORT="")
         option_file(f"socket={next(plain.folder.glob('m*/mysqld.sock'))}", "ssl-mode=REQUIRED")
         assert run("4-stream_ages.py").status == 0

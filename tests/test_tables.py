@@ -1,7 +1,5 @@
 """Tables that were there before: users arrive whole, or the table is refused in one line."""
 
-from __future__ import annotations
-
 import re
 
 import mysql.connector

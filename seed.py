@@ -217,7 +217,7 @@ COLUMNS = {  # what a value of each column is, as a pattern and in words
     "email": (rf"(?!{TEXT}]{{256}}){TEXT}@]+@{TEXT}@]+", "an address with one @, up to 255 long"),
     "age": ("0{0,9}[0-9]{1,3}", "a whole number from 0 to 999"),
 }
-USER = re.compile(r"\0".join(pattern for pattern, _ in COLUMNS.values()))
+USER = re.compile(r"\x00".join(pattern for pattern, _ in COLUMNS.values()))  # \0 and a 0 is octal
 UserRow = tuple[str, str, str, str]  # a value for each of COLUMNS
 ANY_UUID = re.compile(r"(?:urn:uuid:)?(\{)?(\w{8})(-?)(\w{4})\3(\w{4})\3(\w{4})\3(\w{12})(?(1)\})")
 LINE_LIMIT = 10_000  # characters; the longest line of a good user has some 1,100

@@ -60,6 +60,7 @@ ROWS = {
     **{f"{ID},Ann,a@b,{age}": f"age '{age}' {AGE}" for age in ("3e1", "+3", "3 0", "٣٠", "1_0")},
     f"{ID},Ann,a@b,{'9' * 5000}": f"age '999999999999...9999999999999' {AGE}",
     f"{ID},A\0n,a@b,30": r"name 'A\x00n' is not",
+    f"{ID},Ann,a@b,\x0030": rf"age '\x0030' {AGE}",
 }
 
 
@@ -97,18 +98,11 @@ def test_the_first_ten_bad_rows_and_the_number_of_all(csv_file):
     assert number == "25 bad rows in all"
 
 
-def test_nothing_is_yielded_after_a_bad_row(csv_file):
-    with open(csv_file("name,email,age\nAnn,a@b,1\nAnn,a@b,old\nAnn,a@b,2\n")) as file:
-        users = seed.read_users(file)
-        assert next(users)[1:] == ("Ann", "a@b", "1")
-        with pytest.raises(seed.InputError, match=":3: age 'old'"):
-            next(users)
-
-
 def test_ids_are_stored_in_one_form(csv_file):
     forms = [ID, ID.upper(), HEX, f"{{{ID}}}", f"urn:uuid:{ID}", f"URN:UUID:{HEX}", f"{{{HEX}}}"]
     others = ("n" * 255, "e" * 253 + "@b", "0007")  # as long as they may be
     assert read(csv_file(csv_text((form, *others) for form in forms))) == [(ID, *others)] * 7
+    assert seed.USER.fullmatch("\0".join([ID, *others]))  # looked at once, not value by value
 
 
 def test_an_id_made_from_an_email_does_not_depend_on_its_case(csv_file):
@@ -159,8 +153,6 @@ def test_names_arrive_as_they_are(csv_file, empty, columns, delimiter, quoting):
 
 
 def test_endless_lines_end_at_once(empty):
-    line = refused(run("seed.py", "/dev/zero"))
-    assert line == "/dev/zero:1: a line of 10,000 characters or more: check quotes and encoding"
     done = shell("ulimit -v 2000000; tr '\\0' a < /dev/zero | python seed.py /dev/stdin")
     assert done.errors.startswith("seed.py: /dev/stdin:1: a line of 10,000 characters or more")
 
@@ -176,26 +168,27 @@ def test_files_that_cannot_be_read(empty, tmp_path):
         assert refused(run("seed.py", file)).endswith(expected)
 
 
-PIECES = [b"", b'"', b",", b"\n", b"\r", b" ", b"@", b"\0", b"\xff", b"-1", b"'; DROP", b'"5" ']
+PIECES = [b"", b'"', b",", b"\n", b"\r", b" ", b"@", b"x", b"\0", b"\xff", b"-1", b'"5" ', b'""']
 
 
 def test_a_spoilt_file_is_read_right_or_refused_with_a_line(csv_file):
-    """One to three places are changed; what is not refused reads as Python's csv reads it."""
+    """One or two places are changed; what is not refused reads as Python's csv reads it."""
     rng, files, refusals = random.Random(7), 20_000 if "FUZZ" in os.environ else 1500, []
     for _ in range(files):
-        content = csv_text(first_users(8)).encode()
-        for _ in range(rng.randint(1, 3)):
+        delimiter, quoting = rng.choice(",;\t"), rng.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+        content = csv_text(first_users(8), delimiter=delimiter, quoting=quoting).encode()
+        for _ in range(rng.randint(1, 2)):
             start = rng.randrange(len(content))
-            end = start + rng.choice([0, 0, 1, 1, 40])
-            content = content[:start] + rng.choice(PIECES) + content[end:]
+            content = content[:start] + rng.choice(PIECES) + content[start + rng.randint(0, 1) :]
         file = csv_file(content)
         try:
             users = read(file)
         except seed.InputError as error:
             refusals.append(str(error).removeprefix(f"{file}:"))
         else:
-            rows = csv.reader(io.StringIO(content.decode(), newline=""), skipinitialspace=True)
+            text = io.StringIO(content.decode(), newline="")
+            rows = csv.reader(text, delimiter=delimiter, skipinitialspace=True)
             rows = [[value.strip() for value in row] for row in rows]
-            assert [[*user[1:]] for user in users] == [row[1:] for row in rows if any(row)][1:]
-    assert 100 < len(refusals) < files - 100
+            assert [[*user] for user in users] == [row for row in rows if any(row)][1:]
+    assert 0.1 < len(refusals) / files < 0.9
     assert all(re.match(r"\d+: ", refusal) for refusal in refusals)

@@ -4,11 +4,10 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from helpers import EVERYTHING, FAMILY, ThrowAwayServer, wait_until
+from helpers import COUNT, EVERYTHING, FAMILY, ThrowAwayServer, wait_until
 from mysql_server import free_port
 
 SIZE = 3
-COUNT = "SELECT COUNT(*), COUNT(DISTINCT user_id) FROM user_data"
 ONLINE = "SELECT SUM(member_state = 'ONLINE') FROM performance_schema.replication_group_members"
 UUIDS = [f"00000000-0000-0000-0000-{number:012}" for number in range(1, SIZE + 1)]
 

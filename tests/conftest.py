@@ -13,21 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from helpers import (
-    FAMILY,
-    NO_PROGRAM,
-    ThrowAwayServer,
-    csv_text,
-    first_users,
-    insert_wide_users,
-    project,
-    seed,
-    temporary,
-)
+import helpers
+from helpers import FAMILY, NO_PROGRAM, ThrowAwayServer, project, seed, temporary
 from mysql_server import free_port
 
-# It hides what is not flushed, and is set on many machines, but not on most users'.
-os.environ.pop("PYTHONUNBUFFERED", None)
+# The first hides what is not flushed, the other what is left behind; most users have neither.
+for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
+    os.environ.pop(name, None)
 # Where the suite runs in the background, its shell has Ctrl-C ignored, and so would all it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -90,7 +82,7 @@ def kept(server):
     """The server with a table of WIDE users in another database."""
     server.rows("CREATE DATABASE kept")
     server.rows(seed.CREATE_TABLE, "kept")
-    insert_wide_users(server, "kept")
+    helpers.insert_wide_users(server, "kept")
     return server
 
 
@@ -102,6 +94,7 @@ def wide(kept, no_database):
     yield kept
     if not kept.running():
         kept.start()
+    kept.kill_connections()  # what a test that failed has left holds the table
     kept.rows("RENAME TABLE ALX_prodev.user_data TO kept.user_data")
 
 
@@ -174,7 +167,7 @@ def csv_file(tmp_path):
 
     def csv_file(content: str | bytes | int, name: str = "users.csv", order=None) -> Path:
         if isinstance(content, int):
-            content = csv_text(first_users(content, order))
+            content = helpers.csv_text(helpers.first_users(content, order))
         file = tmp_path / name
         file.write_bytes(content.encode() if isinstance(content, str) else content)
         return file

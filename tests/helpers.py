@@ -1,11 +1,8 @@
 """What several test modules use: servers to throw away, processes, counts, a network, files."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import io
-import itertools
 import os
 import random
 import shutil
@@ -101,7 +98,7 @@ class ThrowAwayServer(PrivateServer):
         """End it as a power cut would."""
         self.stop(signal.SIGKILL)
 
-    def __enter__(self) -> ThrowAwayServer:
+    def __enter__(self):
         return self if self.running() else super().__enter__()
 
     def __exit__(self, *_: object) -> None:
@@ -158,9 +155,11 @@ def counting(server: ThrowAwayServer) -> Iterator[SimpleNamespace]:
             ask(connection, statement)
         ask(connection, "SET GLOBAL general_log = 1")
         first, second = rows_read(), rows_read()  # to ask reads rows, too: as many each time
-        yield count
+        try:
+            yield count
+        finally:
+            ask(connection, "SET GLOBAL general_log = 0")
         count.rows_read = rows_read() + first - 2 * second
-        ask(connection, "SET GLOBAL general_log = 0")
         log = "SELECT command_type, CONVERT(argument USING utf8mb4) FROM mysql.general_log"
         log = ask(connection, f"{log} WHERE thread_id <> CONNECTION_ID()")
     count.queries = [text for command, text in log if command == "Query"]
@@ -170,15 +169,10 @@ def counting(server: ThrowAwayServer) -> Iterator[SimpleNamespace]:
 
 
 class Proxy:
-    """Lead each connection to the next of some servers, as a router does, until silent() is called.
+    """Lead each connection to a server, as a router does."""
 
-    From then on nothing more goes through, not even an end, as where a network cable is cut.
-    """
-
-    def __init__(self, *servers: ThrowAwayServer) -> None:
-        self._servers = itertools.cycle([(each.host, each.port) for each in servers])
-        self._talking = threading.Event()
-        self._talking.set()
+    def __init__(self, server: ThrowAwayServer) -> None:
+        self._server = (server.host, server.port)
         self._sockets: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -188,7 +182,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(next(self._servers))
+                server = socket.create_connection(self._server)
                 self._sockets += [client, server]
                 for ends in ((client, server), (server, client)):
                     threading.Thread(target=self._forward, args=ends, daemon=True).start()
@@ -196,22 +190,17 @@ class Proxy:
     def _forward(self, source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                self._talking.wait()
                 target.sendall(data)
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
 
-    def silent(self) -> None:
-        """Let nothing more through."""
-        self._talking.clear()
-
     def cut_replies(self) -> None:
-        """Let nothing more through from the servers, and end the way to the clients."""
+        """Let nothing more through from the server, and end the way to the clients."""
         for client in self._sockets[::2]:
             with contextlib.suppress(OSError):
                 client.shutdown(socket.SHUT_WR)
 
-    def __enter__(self) -> Proxy:
+    def __enter__(self):
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -221,7 +210,6 @@ class Proxy:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads from it
             end.close()  # only this ends a server's send where nobody has read what came before
-        self._talking.set()
 
 
 # Scripts

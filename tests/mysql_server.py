@@ -1,16 +1,13 @@
 #!/usr/bin/env python3
 """Run the MySQL or MariaDB program on PATH as a private server (Linux).
 
-    python3 tests/mysql_server.py start     run a server at the MYSQL_* settings of seed.py
-    python3 tests/mysql_server.py status    tell whether it runs
-    python3 tests/mysql_server.py stop      end it; its data stays under .mysql/
+    python3 tests/mysql_server.py start    run a server at the MYSQL_* settings of seed.py
+    python3 tests/mysql_server.py stop     end it; its data stays under .mysql/
 
 It listens on the loopback address only, and its files can be read by their owner only. Whoever has
 an account on this machine reaches that address: so without a MYSQL_PASSWORD the server's one
 account has all rights on the database ALX_prodev, and no others.
 """
-
-from __future__ import annotations
 
 import argparse
 import fcntl
@@ -28,6 +25,7 @@ from pathlib import Path
 import mysql.connector
 
 PROJECT = Path(__file__).resolve().parent.parent
+SETTINGS = ("host", "port", "user", "password")
 INSTALL = "apt-get install default-mysql-server-core default-mysql-client-core"
 interrupted: list[int] = []  # signals; an exception instead would miss a program just started
 
@@ -197,7 +195,7 @@ class PrivateServer:
 
     def connect(self, **settings):
         """Return a new connection to the server, as its own account unless told otherwise."""
-        own = {name: getattr(self, name) for name in ("host", "port", "user", "password")}
+        own = {name: getattr(self, name) for name in SETTINGS}
         return mysql.connector.connect(**{**own, "autocommit": True, **settings})
 
     def log_in(self, seconds: int = 10) -> str:
@@ -207,8 +205,7 @@ class PrivateServer:
 
     def environment(self) -> dict[str, str]:
         """Return the MYSQL_* variables that lead seed.py to this server."""
-        names = ("host", "port", "user", "password")
-        return {f"MYSQL_{name.upper()}": str(getattr(self, name)) for name in names}
+        return {f"MYSQL_{name.upper()}": str(getattr(self, name)) for name in SETTINGS}
 
     def running(self) -> tuple[int, int] | None:
         """Return process id and port of the server that runs on this folder, None if none does."""
@@ -236,7 +233,7 @@ class PrivateServer:
         if self.process:
             self.process.wait()
 
-    def __enter__(self) -> PrivateServer:
+    def __enter__(self):
         self.start()
         return self
 
@@ -269,28 +266,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("action", choices=["start", "status", "stop"])
+    parser.add_argument("action", choices=["start", "stop"])
     action = parser.parse_args().action
     if action == "start":
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda number, _: interrupted.append(number))
-    host, port, user, password = map(
-        seed.connection_settings().get, ("host", "port", "user", "password")
-    )
+    host, port, user, password = map(seed.connection_settings().get, SETTINGS)
     if host not in ("localhost", "127.0.0.1"):
         raise ServerError(f"MYSQL_HOST is {host}, but this is for this machine: unset MYSQL_HOST")
     server = PrivateServer(PROJECT / ".mysql", port, user, password)
     running = server.running()
-    if action == "start" and not running:
+    if action == "stop":
+        server.stop()
+        print("Stopped; its data stays in .mysql/" if running else "Not running")
+        return
+    if not running:
         server.start()
         server.process.returncode = 0  # it goes on without this process: Popen would complain
-    elif not running:
-        print("Not running")
-        sys.exit(action == "status")
-    elif action == "stop":
-        server.stop()
-        print("Stopped; its data stays in .mysql/")
-        return
     elif running[1] != port:
         raise ServerError(
             f"the server runs at port {running[1]}, not {port}: "

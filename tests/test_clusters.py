@@ -12,26 +12,9 @@ import mysql.connector
 import pytest
 from clusters import KIND, SIZE
 
+import helpers
 import seed
-from helpers import (
-    ALL_USERS,
-    INNODB_TRX_PAUSE,
-    INSERT,
-    SCRIPTS,
-    WAITING,
-    WIDE,
-    Done,
-    ThrowAwayServer,
-    counts,
-    first_users,
-    imports_at_once,
-    insert_wide_users,
-    refused,
-    run,
-    stream,
-    temporary,
-    wait_until,
-)
+from helpers import ALL_USERS, INSERT, SCRIPTS, WIDE, counts, first_users, refused, run, stream
 
 pytestmark = pytest.mark.cluster
 HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/bin")
@@ -53,7 +36,7 @@ listen servers
 @pytest.fixture(scope="session")
 def started_cluster(server):
     """A cluster that cluster() starts."""
-    cluster = KIND(Path(temporary.name, "cluster"))
+    cluster = KIND(Path(helpers.temporary.name, "cluster"))
     if lacks := cluster.lacks(server):
         pytest.skip(lacks)
     with closing(cluster):
@@ -75,7 +58,7 @@ def cluster(started_cluster, settings):
 @pytest.fixture
 def wide_cluster(cluster):
     """The same with WIDE users."""
-    insert_wide_users(cluster.nodes[0], "ALX_prodev")
+    helpers.insert_wide_users(cluster.nodes[0], "ALX_prodev")
     cluster.wait_until_applied()
     return cluster
 
@@ -105,11 +88,14 @@ def test_what_is_seeded_at_one_node_is_read_at_another(cluster, settings, csv_fi
     assert [(done.status, done.errors) for done in expected] == [(0, "")] * len(SCRIPTS)
     settings(other)
     assert [run(script, *ALL_USERS[script]) for script in SCRIPTS] == expected
+    with helpers.counting(other) as count:
+        run(SCRIPTS[0])
+    assert count.kills == 1
 
 
 def test_imports_at_several_nodes_at_once(cluster, csv_file):
     files = [csv_file(20_000, f"{order}.csv", order) for order in range(SIZE + 1)]
-    found = imports_at_once(files, [*cluster.nodes, cluster.nodes[0]])
+    found = helpers.imports_at_once(files, [*cluster.nodes, cluster.nodes[0]])
     assert sum(inserted for inserted, _ in found) == 20_000
     assert {sum(each) for each in found} == {20_000}
     assert cluster.counts() == [(20_000, 20_000)] * SIZE
@@ -151,14 +137,17 @@ def test_an_import_over_the_size_of_a_transaction(cluster, limit, value, number)
     node = cluster.nodes[0]
     [(before,)] = node.rows(f"SELECT @@GLOBAL.{limit}")
     node.rows(f"SET GLOBAL {limit} = {value}")
-    done = run("seed.py")
-    node.rows(f"SET GLOBAL {limit} = {before}")
-    assert refused(done).endswith(f"(error {number}).")
+    try:
+        assert refused(run("seed.py")).endswith(f"(error {number}).")
+    finally:
+        node.rows(f"SET GLOBAL {limit} = {before}")
     assert cluster.counts() == [(0, 0)] * SIZE
 
 
 @contextmanager
-def held_import(start, file, nodes: list) -> Iterator[tuple[subprocess.Popen, ThrowAwayServer]]:
+def held_import(
+    start, file, nodes: list
+) -> Iterator[tuple[subprocess.Popen, helpers.ThrowAwayServer]]:
     """Start an import that waits for a user of its third batch; give it, and the node it is at.
 
     Another transaction has inserted that user at each node, and is at work until after the block.
@@ -168,18 +157,18 @@ def held_import(start, file, nodes: list) -> Iterator[tuple[subprocess.Popen, Th
             other = stack.enter_context(node.connect(database=seed.DATABASE, autocommit=False))
             stack.enter_context(other.cursor()).execute(INSERT, first_users(2501)[-1])
 
-        def importing() -> list[ThrowAwayServer]:
-            return [node for node in nodes if node.rows(WAITING)]
+        def importing() -> list[helpers.ThrowAwayServer]:
+            return [node for node in nodes if node.rows(helpers.WAITING)]
 
         process = start("seed.py", file)
-        wait_until(importing, process, INNODB_TRX_PAUSE)
+        helpers.wait_until(importing, process, helpers.INNODB_TRX_PAUSE)
         yield process, importing()[0]
 
 
 def assert_lost(process: subprocess.Popen) -> None:
     """See that an import ends with one line that says what to do."""
     _, errors = process.communicate(timeout=60)
-    line = refused(Done(process.returncode, "", errors))
+    line = refused(helpers.Done(process.returncode, "", errors))
     assert line.endswith("Run it again: an import is whole or nothing.")
 
 

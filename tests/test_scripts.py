@@ -3,32 +3,18 @@
 import contextlib
 import re
 import socket
+import subprocess
 import threading
 
 import mysql.connector
 import pytest
 
+import helpers
 import seed
-from helpers import (
-    EVERYTHING,
-    FAMILY,
-    SCRIPTS,
-    batches,
-    pages,
-    query,
-    refused,
-    run,
-    shell,
-    wait_until,
-)
+from helpers import EVERYTHING, FAMILY, SCRIPTS, batches, pages, query, refused, run, shell
 from made_users import FIRST_USERS
-from mysql_server import free_port
 
 # What is printed
-
-
-def lines(users: list[dict]) -> str:
-    return "".join(f"{user}\n" for user in users)
 
 
 def test_each_script_prints_what_sql_says(seeded):
@@ -37,13 +23,14 @@ def test_each_script_prints_what_sql_says(seeded):
     users = [dict(zip(seed.COLUMNS, (*row[:3], int(row[3])))) for row in rows]
     over_25 = [user for user in users if user["age"] > 25]
     [(average,)] = query("SELECT AVG(age) FROM user_data")
-    for script, arguments, output in [
-        ("0-stream_users.py", [], lines(users[:6])),
-        *(("0-stream_users.py", [count], lines(users[:count])) for count in (1, 100, 101, 5000)),
-        *(("1-batch_processing.py", size, lines(over_25)) for size in ([], [1], [999], [5000])),
-        *(("2-lazy_paginate.py", size, lines(users)) for size in ([], [7], [999], [1000], [5000])),
-        ("4-stream_ages.py", [], f"Average age of users: {average:.2f}\n"),
+    for script, arguments, lines in [
+        ("0-stream_users.py", [], users[:6]),
+        *(("0-stream_users.py", [count], users[:count]) for count in (1, 100, 101, 5000)),
+        *(("1-batch_processing.py", size, over_25) for size in ([], [1], [999], [5000])),
+        *(("2-lazy_paginate.py", size, users) for size in ([], [7], [999], [1000], [5000])),
+        ("4-stream_ages.py", [], [f"Average age of users: {average:.2f}"]),
     ]:
+        output = "".join(f"{line}\n" for line in lines)
         assert run(script, *arguments) == (0, output, ""), (script, arguments)
     for lists in (pages.lazy_pagination(300), batches.stream_users_in_batches(300)):
         assert [len(each) for each in lists] == [300, 300, 300, 100]
@@ -52,8 +39,8 @@ def test_each_script_prints_what_sql_says(seeded):
 
 
 def test_an_empty_table(empty):
-    outputs = [run(script).output for script in SCRIPTS]
-    assert outputs == ["", "", "", "Average age of users: 0.00\n"]
+    ends = [run(script) for script in SCRIPTS]
+    assert ends == [(0, "", "")] * 3 + [(0, "Average age of users: 0.00\n", "")]
 
 
 # As processes
@@ -105,25 +92,31 @@ def show():
     handler = signal.getsignal(signal.SIGINT)
     print(getattr(handler, "name", "Python's"), file=sys.__stdout__, flush=True)
 
+def fail():
+    show()
+    raise seed.InputError("an error")
+
+def run():
+    try: seed.run(main)
+    except SystemExit: pass
+
 """
-ON_THE_TERMINAL = "seed.run(show)"
-IN_A_THREAD = (
-    "thread = threading.Thread(target=seed.run, args=[show]); thread.start(); thread.join()"
-)
 SESSIONS = [  # how Python is started, what is run, who has Ctrl-C within run() and after it
-    ("python -", ON_THE_TERMINAL, "SIG_DFL Python's"),
-    ("python -i -", ON_THE_TERMINAL, "Python's Python's"),
-    ("python -", f"sys.ps1 = 'IPython has one'; {ON_THE_TERMINAL}", "Python's Python's"),
-    ("python -", f"sys.stdout = io.StringIO(); {ON_THE_TERMINAL}", "Python's Python's"),  # IDLE
-    ("python -", IN_A_THREAD, "Python's Python's"),
-    ("trap '' INT; python -", ON_THE_TERMINAL, "SIG_IGN SIG_IGN"),  # as in `nohup python3 ... &`
+    ("python -", "run()", "SIG_DFL Python's"),
+    ("python -i -", "run()", "Python's Python's"),
+    ("python -", "sys.ps1 = 'IPython has one'; run()", "Python's Python's"),
+    ("python -", "sys.stdout = io.StringIO(); run()", "Python's Python's"),  # IDLE
+    ("python -", "t = threading.Thread(target=run); t.start(); t.join()", "Python's Python's"),
+    ("trap '' INT; python -", "run()", "SIG_IGN SIG_IGN"),  # as in `nohup python3 ... &`
 ]
 
 
+@pytest.mark.parametrize("main", ["show", "fail"])
 @pytest.mark.parametrize(("python", "code", "expected"), SESSIONS)
-def test_ctrl_c_ends_a_script_at_once_and_stays_with_a_session(python, code, expected):
-    done = shell(python, input=f"{SETUP}{code}\nshow()\n")
+def test_ctrl_c_ends_a_script_at_once_and_stays_with_a_session(python, code, expected, main):
+    done = shell(python, input=f"{SETUP}main = {main}\n{code}\nshow()\n")
     assert (done.status, done.output.splitlines()) == (0, expected.split())
+    assert (": an error\n" in done.errors) == (main == "fail")
 
 
 def test_a_session_goes_on_after_an_error_and_a_bug_is_not_hidden(any_server):
@@ -151,7 +144,7 @@ def test_errors_that_every_script_may_meet(no_database, settings, script):
     line = refused(run(script))
     assert line.endswith("(error 1045). Check MYSQL_USER and MYSQL_PASSWORD.")
     assert "secret-word" not in line
-    settings(PORT=free_port())
+    settings(PORT=1)
     assert refused(run(script)).endswith(f"(error 2003). {NO_SERVER}")
 
 
@@ -175,15 +168,16 @@ def test_limits_of_a_server(seeded, with_global, variable):
         assert expected in refused(run("seed.py"))
 
 
-def test_limits_of_an_account_and_of_connections(seeded, server, with_global, account):
-    with_global("max_connections", 10)
+def test_limits_of_an_account_and_of_connections(seeded, server, account, with_global):
+    account("ann", "ALL ON ALX_prodev.*", options="WITH MAX_QUERIES_PER_HOUR 1")
+    assert re.search("has exceeded the 'max_qu.*1226", refused(run("seed.py")))
     with contextlib.ExitStack() as others:
+        with_global("max_connections", 10)
         with contextlib.suppress(mysql.connector.Error):
             for _ in range(30):
                 others.enter_context(server.connect())
         assert "Too many connections (error 1040)" in refused(run("4-stream_ages.py"))
-    account("ann", "ALL ON ALX_prodev.*", options="WITH MAX_QUERIES_PER_HOUR 1")
-    assert re.search("has exceeded the 'max_qu.*1226", refused(run("seed.py")))
+        seeded.cmd_query("SET GLOBAL max_connections = 100")
 
 
 NOT_LET_IN = b"\xffj\x04Host '127.0.0.1' is not allowed to connect to this server"
@@ -238,10 +232,10 @@ def test_accounts_of_other_kinds(own_server, option_file, settings):
 def test_a_query_that_somebody_ends(seeded, server, start):
     with seed.connect_to_prodev() as other:
         other.cmd_query("LOCK TABLES user_data WRITE")
-        process = start("2-lazy_paginate.py")
-        wait_until(server.runs("Waiting for table"), process)
+        process = start("4-stream_ages.py", stdout=subprocess.PIPE)
+        helpers.wait_until(server.runs("Waiting for table"), process)
         [number] = [row[0] for row in server.processes() if "Waiting for table" in str(row)]
         server.rows(f"KILL QUERY {number}")
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
+        output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (1, "")  # and no average
     assert re.fullmatch(r".* Run it again: an import is whole or nothing\.\n", errors)

@@ -9,7 +9,6 @@ import pytest
 
 import helpers
 from helpers import EVERYTHING, GENERATORS, SCRIPTS, ages, batches, pages, run, shell, stream
-from made_users import FIRST_USERS
 from mysql_server import PROJECT
 
 USERS = [
@@ -53,7 +52,7 @@ def test_batches_read_a_mock(cursor, capsys):
 
 def test_pages_read_a_mock_when_they_are_asked_for(cursor):
     cursor.fetchall.side_effect = [USERS[:2], USERS[2:], [], USERS[:2]]
-    users = pages.lazy_pagination(2)
+    users = pages.lazy_paginate(2)
     assert cursor.fetchall.call_count == 0
     assert next(users) == USERS[:2]
     assert cursor.fetchall.call_count == 1
@@ -77,17 +76,10 @@ def test_only_what_is_asked_for_is_read_and_the_one_connection_closed(connect, c
 
 # Imports
 
-FUNCTIONS = {
-    "0-stream_users": ["stream_users"],
-    "1-batch_processing": ["stream_users_in_batches", "batch_processing"],
-    "2-lazy_paginate": ["paginate_users", "lazy_pagination", "lazy_paginate"],
-    "4-stream_ages": ["stream_user_ages", "calculate_average_age"],
-}
 
-
-def from_file(name: str, registered_as: str = ""):
+def from_file(script: str, registered_as: str = ""):
     """Load a script from its file; enter it into sys.modules only under registered_as."""
-    file = helpers.project / f"{name}.py"
+    file = helpers.project / script
     spec = importlib.util.spec_from_file_location(registered_as or "exercise", file)
     module = importlib.util.module_from_spec(spec)
     with patch.dict(sys.modules, {registered_as: module} if registered_as else {}):
@@ -95,18 +87,12 @@ def from_file(name: str, registered_as: str = ""):
     return module
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_each_way_to_import_gives_the_functions(name):
-    ways = [importlib.import_module(name), __import__(name), from_file(name), from_file(name, "x")]
-    assert all(callable(getattr(way, function)) for way in ways for function in FUNCTIONS[name])
-
-
 def test_the_module_itself_can_be_called_and_another_of_its_name_is_left_alone(cursor):
     cursor.fetchone.side_effect = [*USERS, None]
-    assert list(from_file("0-stream_users", "registered")()) == USERS
+    assert list(from_file(SCRIPTS[0], "registered")()) == USERS
     stranger = type(sys)("exercise")
     with patch.dict(sys.modules, {"exercise": stranger}):
-        from_file("0-stream_users")
+        from_file(SCRIPTS[0])
     assert type(stranger) is type(sys)
 
 
@@ -122,10 +108,8 @@ SIZED = [
 
 
 @pytest.mark.parametrize(("function", "name"), SIZED)
-@pytest.mark.parametrize("value", [-1, 0, 2**63, True, 2.0, "5", None, "1; DROP TABLE user_data"])
+@pytest.mark.parametrize("value", [-1, 2**63, True, 2.0, "5", None, "1; DROP TABLE user_data"])
 def test_wrong_sizes_raise_before_any_query(connect, function, name, value):
-    if (name, value) == ("offset", 0):
-        return
     with pytest.raises(ValueError if type(value) is int else TypeError, match=f"^{name} must"):
         list(function(value))
     connect.assert_not_called()
@@ -160,20 +144,9 @@ def test_help_and_wrong_sizes_on_the_command_line(connect, script):
 # The project
 
 
-def test_nothing_else_stands_at_the_top_level():
-    top = {"README.md", "seed.py", "user_data.csv", "requirements.txt", "docker-compose.yml"}
-    files = shell("git ls-files || ls", cwd=PROJECT).output.split()
-    names = {file.split("/")[0] for file in files}
-    assert {name for name in names if name[0] != "."} == {*top, *SCRIPTS, "tests"}
-
-
 def test_user_data_is_what_the_code_makes():
     text = (PROJECT / "user_data.csv").read_text(encoding="utf-8")
     assert text == helpers.csv_text(helpers.first_users(1000))
-    made_up = text.split("\n", 1 + len(FIRST_USERS))[-1]
-    assert len(re.findall(r"@example\.(com|net|org),\d+\n", made_up)) == 994
-    assert not made_up.isascii()
-    assert all(special in made_up for special in ("O'Brien", ', Jr."'))
 
 
 def test_the_entry_point_leaves_root_to_the_image():
@@ -182,4 +155,5 @@ def test_the_entry_point_leaves_root_to_the_image():
     line = re.search(r"entrypoint: \[bash, -c, '(.*)', bash\]", text)[1].replace("$$", "$")
     line = line.replace("exec docker-entrypoint.sh", "echo $MYSQL_USER,$MYSQL_PASSWORD")
     for user, account in (("root", ","), ("ann", "ann,p")):
-        assert shell(line, env={"MYSQL_USER": user, "MYSQL_PASSWORD": "p"}).output == f"{account}\n"
+        done = shell(f"set mysqld; {line}", env={"MYSQL_USER": user, "MYSQL_PASSWORD": "p"})
+        assert done.output == f"{account} mysqld\n"

@@ -72,6 +72,7 @@ def test_wrong_rows(csv_file, row):
 
 TEXTS = {
     "name,email,age\nZoë,z@b,30\n".encode("latin-1"): r"2: name 'Zo\udceb' is not a text of 1 to",
+    "name,email,age\nZoe,zö@b,30\n".encode("latin-1"): rf"2: email 'z\udcf6@b' {EMAIL}",
     "name,email,age\nZoe,z@b,30\n".encode("utf-16"): "1: the first line must name name, email",
     b'name,email,age\nAnn,"a@b,30\n': "2: unexpected end of data: check quotes and encoding",
     b'name,email,age\nAnn,"a@b"c,30\n': "2: ',' expected after '\"': check quotes and encoding",

@@ -38,6 +38,7 @@ def test_a_user_who_is_there_is_left_unchanged(empty, csv_file):
     assert seed.insert_data(empty, csv_file(csv_text(twice))) == (2, 2)
     changed = [(one[0], "Changed", "changed@example.com", 1), three]
     assert seed.insert_data(empty, csv_file(csv_text(changed))) == (1, 1)
+    assert seed.insert_data(empty, csv_file(csv_text([]))) == (0, 0)
     assert query("SELECT * FROM user_data") == sorted([one, two, three])
 
 

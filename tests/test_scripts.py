@@ -25,7 +25,7 @@ def test_each_script_prints_what_sql_says(seeded):
     [(average,)] = query("SELECT AVG(age) FROM user_data")
     for script, arguments, lines in [
         ("0-stream_users.py", [], users[:6]),
-        *(("0-stream_users.py", [count], users[:count]) for count in (1, 100, 101, 5000)),
+        *(("0-stream_users.py", [count], users[:count]) for count in (1, 100, 101, 2**63 - 1)),
         *(("1-batch_processing.py", size, over_25) for size in ([], [1], [999], [5000])),
         *(("2-lazy_paginate.py", size, users) for size in ([], [7], [999], [1000], [5000])),
         ("4-stream_ages.py", [], [f"Average age of users: {average:.2f}"]),

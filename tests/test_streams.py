@@ -198,7 +198,7 @@ def test_ways_to_fetch_can_be_mixed(seeded, size):
         assert (len(expected), cursor.fetchall(), cursor.fetchmany(5)) == (1000, [], [])
         assert cursor.fetchone() is None
         cursor.execute(seed.SELECT_USERS + " ORDER BY user_id")
-        users = [cursor.fetchone(), *cursor.fetchmany(size), cursor.fetchone()]
+        users = [cursor.fetchone(), *cursor.fetchmany(size), *cursor.fetchmany()]
         users += cursor.fetchmany(3) + cursor.fetchall()
         assert [user for user in users if user] == expected
 

@@ -110,7 +110,10 @@ SIZED = [
 @pytest.mark.parametrize(("function", "name"), SIZED)
 @pytest.mark.parametrize("value", [-1, 2**63, True, 2.0, "5", None, "1; DROP TABLE user_data"])
 def test_wrong_sizes_raise_before_any_query(connect, function, name, value):
-    with pytest.raises(ValueError if type(value) is int else TypeError, match=f"^{name} must"):
+    error, words = TypeError, f"an int, not {type(value).__name__}"
+    if type(value) is int:
+        error, words = ValueError, f"from {int(name != 'offset')} to {2**63 - 1}, not {value}"
+    with pytest.raises(error, match=f"^{name} must be {words}$"):
         list(function(value))
     connect.assert_not_called()
 
@@ -137,7 +140,8 @@ def test_help_and_wrong_sizes_on_the_command_line(connect, script):
     for value in ("0", "-1", "x", "1.5", "", str(2**63)) if script in SCRIPTS[:3] else ():
         done = run(script, "--", value)
         assert (done.status, done.output) == (2, "")
-        assert re.fullmatch(rf"{re.escape(usage)}\n{script}: error: .*\n", done.errors)
+        error = rf"argument {argument[1:-1]}: invalid|{argument[1:-1]} must be from 1 to"
+        assert re.match(rf"{re.escape(usage)}\n{script}: error: ({error}) .*\n$", done.errors)
     connect.assert_not_called()
 
 

@@ -243,22 +243,19 @@ class PrivateServer:
 
 def free_port() -> int:
     """Return a TCP port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]
 
 
 def check_port_is_free(port: int, host: str = "127.0.0.1") -> None:
     """Raise ServerError if something listens on the port."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ServerError(
-                f"cannot listen on {host}:{port} ({error.strerror}): stop what listens there, "
-                f"or choose another port: export MYSQL_PORT={port + 1 if port < 65535 else 3307}"
-            ) from error
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        raise ServerError(
+            f"cannot listen on {host}:{port} ({os.strerror(error.errno)}): stop what listens "
+            f"there, or choose another port: export MYSQL_PORT={port + 1 if port < 65535 else 3307}"
+        ) from error
 
 
 def main() -> None:

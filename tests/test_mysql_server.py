@@ -66,7 +66,7 @@ def command(no_data):
     return no_data
 
 
-def test_start_status_stop(no_data, settings):
+def test_start_and_stop(no_data, settings):
     no_data.folder.mkdir(mode=0o755)
     for _ in range(2):
         status, output, errors = no_data("start")

@@ -199,6 +199,7 @@ def test_ways_to_fetch_can_be_mixed(seeded, size):
         assert cursor.fetchone() is None
         cursor.execute(seed.SELECT_USERS + " ORDER BY user_id")
         users = [cursor.fetchone(), *cursor.fetchmany(size), *cursor.fetchmany()]
+        assert len(users) == min(2 + size, 1000)
         users += cursor.fetchmany(3) + cursor.fetchall()
         assert [user for user in users if user] == expected
 

@@ -22,8 +22,12 @@ for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
     os.environ.pop(name, None)
 # Where the suite runs in the background, its shell has Ctrl-C ignored, and so would all it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in (signal.SIGTERM, signal.SIGHUP):  # no server is left by a terminal that is closed
+    if signal.getsignal(number) is signal.SIG_DFL:
+        signal.signal(number, signal.default_int_handler)
 
 
+@pytest.hookimpl(trylast=True)  # after what an interrupted test has left to pytest's own
 def pytest_sessionfinish() -> None:
     temporary.cleanup()
 
@@ -45,7 +49,8 @@ def any_server(request):
     if FAMILY:
         request.getfixturevalue("server")
     try:
-        seed.connect_db().close()
+        with seed.connect_db() as connection:
+            seed.create_database(connection)
     except Exception as error:
         pytest.exit(f"no server to test on: {NO_PROGRAM}; and the MYSQL_* server: {error}", 3)
     yield

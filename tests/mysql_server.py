@@ -176,11 +176,14 @@ class PrivateServer:
         # file must be.
         account = f"{quoted(self.user)}@localhost"
         rights = "*.* TO {} WITH GRANT OPTION" if self.password else r"`ALX\_prodev`.* TO {}"
-        statements = ["SET sql_log_bin = 0"]  # a member of a group may have none of its own
-        if family == "mariadb":  # it makes a root, without a password, for each name of the machine
-            statements += ["DELETE FROM mysql.global_priv WHERE User = 'root'", "FLUSH PRIVILEGES"]
-        statements += [
+        table = "global_priv" if family == "mariadb" else "user"
+        system = "'mariadb.sys', 'mysql.sys', 'mysql.session', 'mysql.infoschema'"
+        statements = [
+            "SET sql_log_bin = 0",  # a member of a group may have none of its own
             f"DROP USER IF EXISTS root@localhost, {account}",
+            # Those of other starts, and MariaDB's roots without a password, one a name of the host
+            f"DELETE FROM mysql.{table} WHERE User NOT IN ({system})",
+            "FLUSH PRIVILEGES",
             f"CREATE USER {account} IDENTIFIED BY {quoted(self.password)}",
             f"GRANT ALL ON {rights.format(account)}",
         ]
@@ -225,6 +228,8 @@ class PrivateServer:
         """End the server, and return when it has ended; SIGKILL is as a power cut would."""
         if running := self.running():
             os.kill(running[0], how)
+        elif self.process:  # of which there is no file, or no longer
+            self.process.send_signal(how)
         end = time.monotonic() + self.seconds
         while self.running():
             if time.monotonic() > end:

@@ -215,18 +215,20 @@ def test_an_import_cut_leaves_nothing_and_completes_later(own_server, start, csv
 # What is shown on a terminal
 
 
-def on_a_terminal(command: str) -> list[str]:
+def on_a_terminal(command: str, file) -> list[str]:
     """Return what a shell command writes to a terminal as stderr, each return ending a line."""
-    return shell(f"script -qec '({command}) > /dev/null' /dev/null").output.strip("\n").split("\n")
+    done = shell(f"script -qec '({command}) > /dev/null' /dev/null", env={"FILE": str(file)})
+    return done.output.strip("\n").split("\n")
 
 
 def test_an_import_on_a_terminal_shows_how_far_it_is(no_database, csv_file):
-    first, second, third, erased = on_a_terminal(f"python seed.py {csv_file(3500)}")
+    first, second, third, erased = on_a_terminal('python seed.py "$FILE"', csv_file(3500))
     assert re.fullmatch(r"1,000 rows read, \d\d% of the file", first)
     assert re.fullmatch(r"3,000 rows read, \d\d+% of the file", third)
     assert erased.isspace()
     assert len(erased) > len(third)
     # A pipe has no end to be seen; an error is all that is left.
-    shown = on_a_terminal(f"(cat {csv_file(1500)}; echo x) | python seed.py /dev/stdin")
+    pipe = '(cat "$FILE"; echo x) | python seed.py /dev/stdin'
     error = "seed.py: /dev/stdin:1502: 1 fields instead of 4"
+    shown = on_a_terminal(pipe, csv_file(1500))
     assert [line.strip() for line in shown] == ["1,000 rows read", "", error]

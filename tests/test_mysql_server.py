@@ -136,6 +136,11 @@ def test_whoever_else_is_on_the_machine_gets_nothing_of_its_owners(command, tmp_
         assert connection.info_query(f"{databases} WHERE schema_name = 'ALX_prodev'") == (0,)
     for user in ("", "an'n"):
         assert "1045" in refused(command("start", MYSQL_USER=user))
+    # An account of another start is no longer one.
+    command("stop")
+    assert command("start", MYSQL_PASSWORD="p").status == 0
+    with pytest.raises(mysql.connector.Error):
+        command.connect(**account)
 
 
 # Starts that cannot be

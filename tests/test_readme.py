@@ -43,7 +43,7 @@ def printed(server, tmp_path_factory) -> dict[int, str]:
         Path(home, name).write_text(f"#!/bin/bash\n{STUBS[name]}\n")
         Path(home, name).chmod(0o755)
     path = [home, *([folder / ".venv/bin"] if truly else []), os.environ["PATH"]]
-    settings = "unset ${!MYSQL_*}; export HOME=%s PATH=%s MYSQL_PORT=%s; set -e; exec 2>&1\n"
+    own = "set -e; exec 2>&1; unset ${!MYSQL_*}; export PIP_QUIET=3 HOME=%s PATH=%s MYSQL_PORT=%s\n"
     quick_start = PrivateServer(folder / ".mysql", free_port())
     printed = {}
     try:
@@ -56,8 +56,8 @@ def printed(server, tmp_path_factory) -> dict[int, str]:
                     server.rows(statement)
             elif (info == "bash" and text != THE_SUITE) or info == "python":
                 code = f"python3 -c {shlex.quote(text)}" if info == "python" else text
-                own = settings % (home, shlex.quote(":".join(map(str, path))), port)
-                status, printed[place], _ = shell(own + code, cwd=folder)
+                settings = own % (home, shlex.quote(":".join(map(str, path))), port)
+                status, printed[place], _ = shell(settings + code, cwd=folder)
                 assert status == 0, printed[place]
             else:
                 assert " " in info or info in ("", "text", "sql", "mermaid") or text == THE_SUITE

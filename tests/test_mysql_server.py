@@ -131,7 +131,8 @@ def test_whoever_else_is_on_the_machine_gets_nothing_of_its_owners(command, tmp_
     assert not (command.folder / "accounts.sql").exists()
     with command.connect(**account) as connection:
         assert connection.info_query("SELECT COUNT(*) FROM mysql.user WHERE user = 'root'") == (0,)
-        assert connection.info_query("SELECT @@tmpdir")[0].endswith("rateurs/.mysql/tmp")
+        [tmpdir] = connection.info_query("SELECT HEX(@@tmpdir)")  # it is in no encoding
+        assert tmpdir.endswith(b"/.mysql/tmp".hex().upper())
         databases = "SELECT COUNT(*) FROM information_schema.schemata"
         assert connection.info_query(f"{databases} WHERE schema_name = 'ALX_prodev'") == (0,)
     for user in ("", "an'n"):

@@ -226,7 +226,8 @@ def test_accounts_of_other_kinds(own_server, option_file, settings):
         own_server.rows("CREATE USER ann@localhost IDENTIFIED BY 'p'")
         settings(USER="ann")
         option_file("ssl-mode=disabled")
-        assert "secure connection" in refused(run("4-stream_ages.py"))
+        # The driver asks the server all the same where it has no C extension.
+        assert re.search("secure connection|Access denied", refused(run("4-stream_ages.py")))
 
 
 def test_a_query_that_somebody_ends(seeded, server, start):

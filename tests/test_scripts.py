@@ -226,8 +226,9 @@ def test_accounts_of_other_kinds(own_server, option_file, settings):
         own_server.rows("CREATE USER ann@localhost IDENTIFIED BY 'p'")
         settings(USER="ann")
         option_file("ssl-mode=disabled")
-        # The driver asks the server all the same where it has no C extension.
-        assert re.search("secure connection|Access denied", refused(run("4-stream_ages.py")))
+        # Without its C extension the driver asks all the same.
+        words = "secure connection" if mysql.connector.HAVE_CEXT else "Access denied"
+        assert words in refused(run("4-stream_ages.py"))
 
 
 def test_a_query_that_somebody_ends(seeded, server, start):

@@ -133,14 +133,9 @@ def test_an_import_that_another_node_undoes_is_tried_again(cluster, monkeypatch,
 
 
 @pytest.mark.parametrize(("limit", "value", "number"), KIND.limits)
-def test_an_import_over_the_size_of_a_transaction(cluster, limit, value, number):
-    node = cluster.nodes[0]
-    [(before,)] = node.rows(f"SELECT @@GLOBAL.{limit}")
-    node.rows(f"SET GLOBAL {limit} = {value}")
-    try:
-        assert refused(run("seed.py")).endswith(f"(error {number}).")
-    finally:
-        node.rows(f"SET GLOBAL {limit} = {before}")
+def test_an_import_over_the_size_of_a_transaction(cluster, with_global, limit, value, number):
+    with_global(limit, value, cluster.nodes[0])
+    assert refused(run("seed.py")).endswith(f"(error {number}).")
     assert cluster.counts() == [(0, 0)] * SIZE
 
 

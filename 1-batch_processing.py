@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Process users in batches: fetch many rows at a time, keep the users over 25."""
+"""Process users in batches: fetch many rows at a time, and keep the users over 25."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,28 +10,26 @@ import seed
 def stream_users_in_batches(batch_size: int) -> Iterator[list[dict[str, Any]]]:
     """Yield all users as lists of batch_size dictionaries (user_id, name, email, age).
 
-    The last list may be shorter. One query on one connection, closed when the stream ends or is
-    given up; giving it up early costs a second connection, which cancels the query. Memory holds
-    the caller's batch, the next, and the 100 users that are read ahead.
-    Raises mysql.connector.Error if the stream cannot start or is cut short, TypeError or ValueError
-    for a size that makes no sense, and seed.InputError for a row that is no user.
+    The last list may be shorter. One query on one connection, which is closed when the stream ends
+    or is left. Memory holds the caller's batch, the next one, and 100 users. Raises what
+    stream_users() does, and TypeError or ValueError for a size that makes no sense.
     """
     seed.check_size("batch_size", batch_size)
-    with seed.open_stream(seed.UserCursor) as cursor:
+    with seed.open_stream(cursor_class=seed.UserCursor) as cursor:
         cursor.execute(seed.SELECT_USERS + " ORDER BY user_id")
         while batch := cursor.fetchmany(batch_size):
             yield batch
 
 
 def batch_processing(batch_size: int) -> None:
-    """Print every user over 25 as a dictionary, one a line, reading batch_size users at a time.
+    """Print every user over 25 as a dictionary, one per line, reading batch_size users at a time.
 
     It returns nothing. Costs and raises what stream_users_in_batches() does.
     """
     for batch in stream_users_in_batches(batch_size):
         over_25 = [str(user) for user in batch if user["age"] > 25]
         if over_25:
-            print("\n".join(over_25))  # one call a batch, not one a user
+            print("\n".join(over_25))  # one call per batch, not one per user
 
 
 def main() -> None:

@@ -8,37 +8,38 @@ import seed
 
 
 def paginate_users(page_size: int, offset: int) -> list[dict[str, Any]]:
-    """Return page_size users from row number offset (0 is the first), in order of user_id.
+    """Return page_size users (dictionaries) from row number offset (0 is the first), by user_id.
 
-    Users are dictionaries (user_id, name, email, age), none past the end. One connection and one
-    query, which reads and skips the offset rows before. Raises mysql.connector.Error, TypeError or
-    ValueError for a size that makes no sense, and seed.InputError for a row that is no user.
+    One connection and one query, which reads and skips the rows before. Raises what stream_users()
+    does, and TypeError or ValueError for a size that makes no sense.
     """
     seed.check_size("page_size", page_size)
     seed.check_size("offset", offset, least=0)
-    with seed.open_stream(seed.UserCursor) as cursor:
+    with seed.open_stream(cursor_class=seed.UserCursor) as cursor:
         by_offset = f"{seed.SELECT_USERS} ORDER BY user_id LIMIT %s OFFSET %s"
         cursor.execute(by_offset, (page_size, offset))
-        return cursor.fetchall()
+        return list(cursor.fetchall())
 
 
 def lazy_pagination(page_size: int, after: str | None = None) -> Iterator[list[dict[str, Any]]]:
-    """Yield all users, or those behind the user_id after, in lists of page_size; ids are unique.
+    """Yield all users, or those after the given user_id, in lists of page_size.
 
-    A query a page, sent when it is asked for, on one connection. Memory holds two pages at most and
-    100 users. Raises what paginate_users() does.
+    A query per page, sent when it is asked for, on one connection. Memory holds two pages and 100
+    users. Raises what paginate_users() does.
     """
     seed.check_size("page_size", page_size)
-    with seed.open_stream(seed.UserCursor) as cursor:
-        # Behind the last user seen: an OFFSET would read every page before it again.
+    if not isinstance(after, str | None):
+        raise TypeError(f"after must be a user_id, not {type(after).__name__}")
+    with seed.open_stream(cursor_class=seed.UserCursor) as cursor:
+        # After the last user seen: OFFSET would read all earlier pages again.
         by_key = f"{seed.SELECT_USERS} WHERE %s IS NULL OR user_id > %s ORDER BY user_id LIMIT %s"
         while True:
             cursor.execute(by_key, (after, after, page_size))
             page = cursor.fetchall()
             if not page:
                 return
+            after = page[-1]["user_id"]  # now: the caller may change the page
             yield page
-            after = page[-1]["user_id"]
 
 
 lazy_paginate = lazy_pagination  # the name that the course's own exercise imports

@@ -3,31 +3,24 @@
 
 import argparse
 import builtins
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import seed
-
-# `python3 -m memory_profiler 4-stream_ages.py` puts a decorator of this name into builtins.
-Average = Callable[[], float]
-profile: Callable[[Average], Average] = getattr(builtins, "profile", lambda function: function)
 
 
 def stream_user_ages() -> Iterator[int]:
     """Yield the age of every user, a whole number of years, in no particular order.
 
-    One query on one connection, closed when the stream ends or is given up; giving it up early
-    costs a second connection, which cancels the query. Memory holds the 100 ages that are read
-    ahead, however many there are.
-    Raises mysql.connector.Error if the stream cannot start or is cut short, and seed.InputError
-    for a row that is no user.
+    One query on one connection, which is closed when the stream ends or is left. Memory holds the
+    100 ages that are read ahead, however many there are. Raises mysql.connector.Error if the stream
+    cannot start or is cut short, and seed.InputError for a row that is not a user.
     """
-    with seed.open_stream(seed.AgeCursor) as cursor:
+    with seed.open_stream(cursor_class=seed.AgeCursor) as cursor:
         cursor.execute("SELECT age FROM user_data")
-        for (age,) in iter(cursor.fetchone, None):
-            yield age
+        while (row := cursor.fetchone()) is not None:
+            yield row[0]
 
 
-@profile
 def calculate_average_age() -> float:
     """Return the average age of all users in years, 0 if there are none; it prints nothing.
 
@@ -46,6 +39,10 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     print(f"Average age of users: {calculate_average_age():.2f}")
 
+
+# A learner may skip this: `python3 -m memory_profiler 4-stream_ages.py` makes a builtin `profile`.
+profile = getattr(builtins, "profile", lambda function: function)
+calculate_average_age = profile(calculate_average_age)
 
 if __name__ == "__main__":
     seed.run(main)

@@ -60,7 +60,7 @@ def fetch(query: str = USERS, method: str = "fetchall", dictionary: bool = True)
 
 
 def select(clause: str, table: str = "user_data") -> Iterator[dict[str, Any]]:
-    with seed.open_stream(seed.UserCursor) as cursor:
+    with seed.open_stream(cursor_class=seed.UserCursor) as cursor:
         cursor.execute(f"{USERS.replace('user_data', table)} {clause}")
         yield from iter(cursor.fetchone, None)
 

@@ -71,6 +71,7 @@ def empty(no_database):
     with seed.connect_db() as connection:
         seed.create_database(connection)
         connection.database = seed.DATABASE
+        connection.autocommit = True
         seed.create_table(connection)
         yield connection
 

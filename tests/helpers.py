@@ -165,7 +165,6 @@ def counting(server: ThrowAwayServer) -> Iterator[SimpleNamespace]:
     count.queries = [text for command, text in log if command == "Query"]
     count.connections = sum(command == "Connect" for command, _ in log)
     count.selects = sum("FROM user_data" in text for text in count.queries)
-    count.kills = sum(text.startswith("KILL QUERY IS_USED_LOCK(") for text in count.queries)
 
 
 class Proxy:

@@ -36,10 +36,10 @@ def test_the_defaults(option_file, no_variables, tmp_path, monkeypatch):
 def test_the_environment_comes_before_the_option_file(option_file, no_variables, settings):
     option_file(
         *("host=elsewhere", "port=3399", "user=ann", "password='12%3#4'", "socket=/other.sock"),
-        *("ssl-ca=/ca.pem", "connect_timeout = 3", "compress", "database=x", "[mysql]", "user=ben"),
+        *("ssl-ca=/ca.pem", "connect_timeout = 3", "compress", "user", "[mysql]", "user=ben"),
     )
     expected = {"host": "elsewhere", "port": 3399, "user": "ann", "password": "12%3#4"}
-    expected |= {"connect_timeout": 3, "ssl_mode": "VERIFY_CA", "ssl_ca": "/ca.pem"}
+    expected |= {"connect_timeout": 10, "ssl_mode": "VERIFY_CA", "ssl_ca": "/ca.pem"}
     assert seed.connection_settings() == {**expected, "unix_socket": "/other.sock"}
     settings(USER="cem", PASSWORD="'quoted'")
     expected |= {"user": "cem", "password": "'quoted'"}
@@ -51,8 +51,7 @@ def test_the_environment_comes_before_the_option_file(option_file, no_variables,
     assert seed.connection_settings() == {**expected, "port": 3307}
 
 
-VALUES = ["ann", "a # b", "'a # b' # c", '"a\'b"', "'it\\'s'", "a\\\\b\\tc", "'a\\sb'", ""]
-VALUES += ["''", "a=b;c", "ä"]
+VALUES = ["ann", "a # b", "'a # b' # c", '"a\'b"', "a\\\\b", "", "''", "a=b;c", "ä", "a-b"]
 
 
 @pytest.mark.parametrize("value", VALUES)
@@ -65,15 +64,16 @@ def test_an_option_is_read_as_mysql_reads_it(option_file, no_variables, value):
     assert f"--user={user} " in f"{printed.rstrip()} "
 
 
-WRONG = ["port=abc", "port=0", "port=65536", "port=-1", "port=3306.0", "connect-timeout=soon"]
-WRONG += ["connect-timeout=0", "connect-timeout=86401", "ssl-mode=on", "ssl-cert=/x"]
+WRONG = ["port=abc", "port=0", "port=65536", "port=-1", "port=3306.0", "ssl-mode=on"]
+WRONG += ["ssl-cert=/x", "port=0000000010000000000", f"port={'9' * 5000}"]
 
 
 @pytest.mark.parametrize("option", WRONG)
 def test_settings_that_make_no_sense(option_file, no_variables, option):
     option_file(option)
-    name = option.split("=")[0].replace("-", "[-_]")
-    assert re.search(rf"{name}.*~/.my.cnf|~/.my.cnf.*{name}", refused(run("0-stream_users.py")))
+    name, line = option.split("=")[0], refused(run("0-stream_users.py"))
+    assert re.search(rf"{name}.*~/.my.cnf|~/.my.cnf.*{name}", line)
+    assert len(line) < 200
 
 
 @pytest.mark.parametrize("name", ["USER", "PASSWORD"])
@@ -88,7 +88,8 @@ def test_the_option_file_opens_the_connection(
     no_database, server, option_file, no_variables, monkeypatch
 ):
     password = 'password = "it\'s \\\\ own"'
-    option_file(f"port = {server.port} # here", password, "connect-timeout=1", "raw=1")
+    monkeypatch.setattr(seed, "CONNECT_TIMEOUT", 1)
+    option_file(f"port = {server.port} # here", password, "raw=1")
     with seed.connect_db() as connection:  # the time-out limits no query
         assert connection.info_query("SELECT SLEEP(1.5), DATABASE()") == (0, None)
     monkeypatch.chdir(next(server.folder.glob("m*/mysqld.sock")).parent)  # no path is too long

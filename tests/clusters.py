@@ -1,11 +1,12 @@
-"""Clusters of three servers on loopback ports: MariaDB Galera, and MySQL Group Replication."""
+"""Clusters of three servers on loopback ports: Galera, MySQL's Group Replication, and shards."""
 
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from helpers import COUNT, EVERYTHING, FAMILY, ThrowAwayServer, wait_until
-from mysql_server import free_port
+from helpers import COUNT, EVERYTHING, FAMILY, ThrowAwayServer, seed, wait_until
+from mysql_server import PROJECT, free_port
 
 SIZE = 3
 ONLINE = "SELECT SUM(member_state = 'ONLINE') FROM performance_schema.replication_group_members"
@@ -164,3 +165,40 @@ class Group(Cluster):
 
 
 KIND = Group if FAMILY == "mysql" else Galera
+
+
+class Shards:
+    """A MariaDB server whose table lies on two others, by Spider and the README's statements."""
+
+    plugin = Path("/usr/lib/mysql/plugin/ha_spider.so")
+
+    def __init__(self, folder: Path) -> None:
+        names = ("head", "one", "two")
+        self.head, *self.shards = [ThrowAwayServer(folder / name, free_port()) for name in names]
+        self.shards[1].host = "127.0.0.2"  # of two servers at one address Spider mixes up the XIDs
+        page = (PROJECT / "README.md").read_text(encoding="utf-8")
+        statements = re.search(r"(?s)```sql\n(CREATE SERVER one.*?)\n```", page)[1]
+        for number, shard in enumerate(self.shards, 1):
+            given = f"HOST '{shard.host}', PORT {shard.port}, USER 'root', PASSWORD 'p'"
+            told = f"HOST '192.0.2.{number}', PORT 3306, USER 'ann', PASSWORD 'secret'"
+            assert told in statements
+            statements = statements.replace(told, given)
+        self.statements = statements.split(";\n")
+
+    def start(self) -> None:
+        spider = ("--plugin-load-add=ha_spider.so", "--plugin-maturity=beta")
+        for node in (*self.shards, self.head):
+            node.start(*(spider if node is self.head else ()))
+            node.rows("CREATE DATABASE ALX_prodev CHARACTER SET utf8mb4")
+        for shard in self.shards:
+            shard.rows(seed.CREATE_TABLE, "ALX_prodev")
+        for statement in self.statements:
+            self.head.rows(statement, "ALX_prodev")
+
+    def close(self) -> None:
+        for node in (self.head, *self.shards):
+            node.kill()
+
+    def counts(self) -> list[int]:
+        """Return how many users each shard has."""
+        return [shard.rows(COUNT, "ALX_prodev")[0][0] for shard in self.shards]

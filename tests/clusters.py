@@ -186,7 +186,8 @@ class Shards:
         self.statements = statements.split(";\n")
 
     def start(self) -> None:
-        spider = ("--plugin-load-add=ha_spider.so", "--plugin-maturity=beta")
+        xa = "--spider-internal-xa=ON"  # two phases: the shards commit all or none
+        spider = ("--plugin-load-add=ha_spider.so", "--plugin-maturity=beta", xa)
         for node in (*self.shards, self.head):
             node.start(*(spider if node is self.head else ()))
             node.rows("CREATE DATABASE ALX_prodev CHARACTER SET utf8mb4")

@@ -13,7 +13,17 @@ from pathlib import Path
 import mysql.connector
 import pytest
 
-from helpers import FAMILY, Done, counts, refused, run, shell, temporary, wait_until
+from helpers import (
+    FAMILY,
+    Done,
+    ThrowAwayServer,
+    counts,
+    refused,
+    run,
+    shell,
+    temporary,
+    wait_until,
+)
 from mysql_server import PROJECT, PrivateServer, ServerError, free_port
 
 # What leads nowhere else; development mode tells of what is left behind.
@@ -147,9 +157,7 @@ def test_whoever_else_is_on_the_machine_gets_nothing_of_its_owners(command, tmp_
 # Starts that cannot be
 
 
-@pytest.mark.parametrize("data", ["command", "no_data"])
-def test_starts_at_once(request, data):
-    command = request.getfixturevalue(data)
+def test_starts_at_once(command):
     with ThreadPoolExecutor(3) as pool:
         ends = list(pool.map(command, ["start"] * 3))
     assert 0 in [end.status for end in ends]
@@ -197,6 +205,6 @@ def test_what_is_told_in_one_line(command, tmp_path):
     shutil.rmtree(command.folder)
     command.folder.write_text("")
     assert "begin anew" in command.refuses()
-    server = PrivateServer(tmp_path / "server", free_port())
+    server = ThrowAwayServer(tmp_path / "server", free_port())
     with pytest.raises(ServerError, match="no-such-option"):
         server.start("--no-such-option")

@@ -544,7 +544,7 @@ def run(main: Callable[[], None]) -> None:
 def show_progress(rows: int) -> None:
     """Show on a terminal how far an import is; what is printed next writes over it."""
     if sys.stderr and sys.stderr.isatty():
-        print(f"{rows:,} rows read", end="\r", file=sys.stderr, flush=True)
+        print(f"{rows:,} rows read", end="\r", file=sys.stderr)
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ collect_ignore = [] if FAMILY == "mariadb" else ["test_shards.py"]  # of MariaDB
 # The first hides what is not flushed, the other what is left behind; most users have neither.
 for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
     os.environ.pop(name, None)
+os.environ["COLUMNS"] = "100"  # by which argparse folds what -h prints
 # Where the suite runs in the background, its shell has Ctrl-C ignored, and so would all it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for number in (signal.SIGTERM, signal.SIGHUP):  # no server is left by a terminal that is closed
@@ -180,6 +181,7 @@ def option_file(tmp_path, monkeypatch):
     def option_file(*options: str) -> Path:
         file = tmp_path / ".my.cnf"
         file.write_text("\n".join(["[client]", *options]), encoding="utf-8")
+        file.chmod(0o600)  # whatever the umask is
         return file
 
     return option_file

@@ -121,10 +121,9 @@ class ThrowAwayServer(PrivateServer):
         """Return a condition: some connection runs a query, or is in a state, with that text."""
         return lambda: any(text in f"{row[6]} {row[7]}" for row in self.processes())
 
-    def is_left_alone(self) -> bool:
-        """Wait for the connections that are just closing."""
+    def wait_until_left_alone(self) -> None:
+        """Wait for the connections that are just closing; a minute is a failure."""
         wait_until(lambda: not self.processes())
-        return True
 
     def kill_connections(self) -> None:
         """Kill every client connection of its account."""

@@ -74,7 +74,8 @@ class PrivateServer:
                 fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._start(program, family, options)
         except BlockingIOError:
-            raise ServerError(f"another start is at work on {self.folder}: wait for it") from None
+            lost = f"a server whose mysqld.pid is lost: pkill -f '{self.folder}/'"
+            raise ServerError(f"another start is at work on {self.folder}, or {lost}") from None
         except OSError as error:
             where = f"{error.filename or self.folder}: {error.strerror}"
             mend = f"is {self.folder} yours, and is there room? To begin anew, delete it"
@@ -90,7 +91,8 @@ class PrivateServer:
             # Neither family can read the other's files. And what anybody may have planted where no
             # password was asked for must not run where the account has all rights.
             data = self.folder / f"{family}-{'private' if self.password else 'open'}"
-            if not data.exists():
+            self.is_new = not data.exists()
+            if self.is_new:
                 self._initialise(program, family, data)
             accounts.touch(mode=0o600)
             accounts.write_text(self._account_statements(family))
@@ -155,8 +157,7 @@ class PrivateServer:
         try:
             self.log_in(max(1, int(self.deadline - time.monotonic())))
         except mysql.connector.Error as error:
-            account = f"{self.user!r} cannot log in (is the name over 32 characters?)"
-            raise ServerError(f"{account}: {error}; {self._said()}") from error
+            raise ServerError(f"{self.user!r} cannot log in: {error}; {self._said()}") from error
 
     def _wait_until(self, done) -> None:
         while not done():
@@ -277,7 +278,12 @@ def main() -> None:
     if host not in ("localhost", "127.0.0.1"):
         raise ServerError(f"MYSQL_HOST is {host}, but this is for this machine: unset MYSQL_HOST")
     server = PrivateServer(PROJECT / ".mysql", port, user, password)
-    running = server.running()
+    try:
+        running = server.running()
+    except PermissionError as error:
+        owner = server.folder.owner()
+        mend = f"do this as {owner}, or delete .mysql as {owner}, and begin anew"
+        raise ServerError(f".mysql belongs to {owner}: {mend}") from error
     if action == "stop":
         server.stop()
         print("Stopped; its data stays in .mysql/" if running else "Not running")
@@ -291,6 +297,8 @@ def main() -> None:
             f"export MYSQL_PORT={running[1]}, or stop it first"
         )
     print(f"Server {server.log_in()} is ready at {server.host}:{port}")
+    if not running and server.is_new:
+        print("It is empty: run python3 seed.py")
 
 
 if __name__ == "__main__":

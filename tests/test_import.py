@@ -205,7 +205,7 @@ def test_an_import_cut_leaves_nothing_and_completes_later(own_server, start, csv
         assert (process.returncode, errors.count("\n")) == (1, 1), errors
         assert "; an import is whole or nothing (error " in errors
         own_server.start()
-    assert own_server.is_left_alone()
+    own_server.wait_until_left_alone()
     assert own_server.rows(COUNT, "ALX_prodev") == [(0, 0)]
     assert counts(run("seed.py", file)) == (40_000, 0)
 

@@ -1,9 +1,11 @@
 """tests/mysql_server.py as a command, on a copy of the project so that a user's server is safe."""
 
+import fcntl
 import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -78,10 +80,10 @@ def command(no_data):
 
 def test_start_and_stop(no_data, settings):
     no_data.folder.mkdir(mode=0o755)
-    for _ in range(2):
+    for empty in ("It is empty: run python3 seed.py\n", ""):
         status, output, errors = no_data("start")
         assert (status, errors) == (0, "")
-        assert output.endswith(f" is ready at 127.0.0.1:{no_data.port}\n")
+        assert output.endswith(f" is ready at 127.0.0.1:{no_data.port}\n{empty}")
     other = f"MYSQL_PORT={no_data.port}, or stop it first"
     assert refused(no_data("start", MYSQL_PORT=str(free_port()))).endswith(other)
     # Nobody else reads its files, or reaches it from another machine.
@@ -95,6 +97,14 @@ def test_start_and_stop(no_data, settings):
     assert counts(run("seed.py")) == (0, 1000)
     for answer in ("Stopped; its data stays in .mysql/\n", "Not running\n"):
         assert no_data("stop") == (0, answer, "")
+    assert "Shutdown complete" in "".join(no_data.log.read_text(errors="replace").splitlines()[-2:])
+    # Another process has the number now.
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)", "--port=1", "--other"]
+    with subprocess.Popen(sleep) as other:
+        no_data.pid_file.write_text(str(other.pid))
+        assert no_data("stop") == (0, "Not running\n", "")
+        other.kill()
+    assert other.returncode == -signal.SIGKILL
 
 
 ATTACKS = [  # on the files, the programs and the settings of the one who started the server
@@ -127,6 +137,8 @@ def test_whoever_else_is_on_the_machine_gets_nothing_of_its_owners(command, tmp_
     with command.connect(database="ALX_prodev") as mallory:
         mallory.cmd_query("CREATE TABLE attack (text TEXT)")
         assert mallory.info_query("SELECT @@event_scheduler")[0] == "OFF"
+        [readable] = mallory.info_query("SELECT HEX(@@secure_file_priv)")
+        assert b"/.mysql/tmp".hex().upper() in readable  # the path is in no encoding
         for attack in ATTACKS:
             with mallory.cursor() as cursor, suppress(mysql.connector.Error):
                 cursor.execute(attack.format(file=private, folder=folder))
@@ -171,7 +183,7 @@ def test_starts_at_once(command):
 @pytest.mark.parametrize("data", ["command", "no_data"])
 def test_a_start_that_is_interrupted_leaves_nothing_and_can_be_repeated(request, start, data):
     command = request.getfixturevalue(data)
-    for number, pause in ((signal.SIGINT, 0), (signal.SIGTERM, 0.2)):
+    for number, pause in ((signal.SIGINT, 0), (signal.SIGHUP, 0.1), (signal.SIGTERM, 0.2)):
         process = start(command.script, "start", env=command.settings)
         wait_until(command.processes, process, pause=0)
         time.sleep(pause)
@@ -198,7 +210,14 @@ def test_what_is_told_in_one_line(command, tmp_path):
         line = command.refuses()
     assert line.startswith(f"cannot listen on 127.0.0.1:{command.port} (Address already in use): ")
     assert f"export MYSQL_PORT={command.port + 1}" in line
-    assert "cannot log in (is the name over 32 char" in command.refuses(MYSQL_USER="a" * 200)
+    command.log.write_text("[ERROR] of another start\n")
+    line = command.refuses(MYSQL_USER="a" * 200, MYSQL_PASSWORD="secret-word")
+    assert "cannot log in: " in line
+    assert "secret-word" not in line
+    assert "another start" not in line
+    with open(command.folder / "lock", "w") as lock:  # as by a server whose pid file is lost
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "mysqld.pid is lost: pkill -f " in command.refuses()
     assert "PATH: " in command.refuses(before="PATH=/nowhere")
     line = command.refuses(MYSQL_HOST="db.example.com")
     assert line == "MYSQL_HOST is db.example.com, but this is for this machine: unset MYSQL_HOST"

@@ -27,8 +27,12 @@ def test_the_defaults(option_file, no_variables, tmp_path, monkeypatch):
     os.mkfifo(tmp_path / ".my.cnf")
     assert seed.connection_settings() == DEFAULTS
     (tmp_path / ".my.cnf").unlink()
-    option_file("user=mallory").chmod(0o666)
+    file = option_file("user=mallory")
+    file.chmod(0o666)
     assert seed.connection_settings() == DEFAULTS
+    file.chmod(0o664)
+    assert seed.connection_settings()["user"] == "mallory"
+    file.chmod(0o666)
     monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as it is for an unknown user
     assert seed.connection_settings() == DEFAULTS
 
@@ -127,9 +131,14 @@ def test_no_file_is_sent_on_a_servers_demand(seeded, with_global, option_file):
 # TLS
 
 MAKE_CERTIFICATES = """
-for ca in ca other; do openssl req -x509 -subj /CN=$ca -nodes -keyout $ca.key -out $ca.pem; done
+for ca in ca other; do
+    openssl req -x509 -subj /CN=$ca -nodes -keyout $ca.key -out $ca.pem \\
+        -addext keyUsage=critical,keyCertSign
+done
 openssl req -new -subj /CN=server -nodes -keyout key.pem -out request
-openssl x509 -req -in request -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem
+echo authorityKeyIdentifier=keyid > extensions  # Python 3.13 verifies strictly
+openssl x509 -req -in request -CA ca.pem -CAkey ca.key -CAcreateserial \\
+    -extfile extensions -out cert.pem
 """
 
 
@@ -151,7 +160,9 @@ def test_tls_settings_of_the_option_file_are_honoured(server, tmp_path, option_f
         for options in [(other,), ("ssl-mode=VERIFY_CA",), identity, ("ssl-mode=DISABLED",)]:
             option_file(*options)
             # Without TLS, MySQL says that it is required, MariaDB that the access is denied.
-            assert re.search("error (2026|2055|1045|3159|-1)", refused(run("seed.py")))
+            line = refused(run("seed.py"))
+            assert re.search("error (2026|2055|1045|3159|-1)", line)
+            assert line.endswith(".my.cnf.")  # the TLS settings, or who logs in
         # An account that must show a certificate of the CA.
         tls.rows("CREATE USER ann@localhost REQUIRE X509")
         tls.rows("GRANT ALL ON ALX_prodev.* TO ann@localhost")

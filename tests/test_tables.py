@@ -142,6 +142,12 @@ def test_values_arrive_as_they_are_whatever_the_servers_mode(empty, with_global,
     assert {len(user["user_id"]) for page in pages.lazy_pagination(3) for user in page} == {36}
 
 
+def test_another_table_of_a_similar_name(empty):
+    alter(empty, "RENAME userXdata")
+    assert counts(run("seed.py")) == (1000, 0)
+    assert query("SELECT COUNT(*) FROM userXdata") == [(0,)]
+
+
 # Rows that are not users, in tables that another program made
 STRANGE = {
     "name VARCHAR(9)": None,

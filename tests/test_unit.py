@@ -35,9 +35,9 @@ def test_streams_read_a_mock(cursor, capsys):
     cursor.fetchone.side_effect = [*USERS, None, None]
     assert list(stream.stream_users()) == USERS
     assert list(stream.stream_users()) == []
-    cursor.fetchone.side_effect = [(30,), (25,), None, (30,), (25,), (26,), None, None]
+    cursor.fetchone.side_effect = [(30,), (25,), None, (1,), (0,), (0,), None, None]
     assert list(ages.stream_user_ages()) == [30, 25]
-    assert ages.calculate_average_age() == 27
+    assert ages.calculate_average_age() == 1 / 3
     assert ages.calculate_average_age() == 0
     assert capsys.readouterr().out == ""
 
@@ -65,6 +65,7 @@ def test_only_what_is_asked_for_is_read_and_the_one_connection_closed(connect, c
     cursor.fetchone.return_value = (30,)
     cursor.fetchmany.return_value = cursor.fetchall.return_value = USERS
     rows = generator()
+    connect.assert_not_called()
     next(rows)
     calls = (cursor.fetchone.call_count, cursor.fetchmany.call_count, cursor.fetchall.call_count)
     assert sum(calls) == 1
@@ -153,11 +154,33 @@ def test_user_data_is_what_the_code_makes():
     assert text == helpers.csv_text(helpers.first_users(1000))
 
 
-def test_the_entry_point_leaves_root_to_the_image():
-    """By the shell line of docker-compose.yml, with a stand-in for the image's own entry point."""
-    text = (PROJECT / "docker-compose.yml").read_text()
-    line = re.search(r"entrypoint: \[bash, -c, '(.*)', bash\]", text)[1].replace("$$", "$")
-    line = line.replace("exec docker-entrypoint.sh", "echo $MYSQL_USER,$MYSQL_PASSWORD")
-    for user, account in (("root", ","), ("ann", "ann,p")):
-        done = shell(f"set mysqld; {line}", env={"MYSQL_USER": user, "MYSQL_PASSWORD": "p"})
-        assert done.output == f"{account} mysqld\n"
+COMPOSE = (PROJECT / "docker-compose.yml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("user", ["root", "ann"])
+def test_the_commands_of_the_compose_file(user):
+    """Its shell lines, with stand-ins for the image's entry point and client."""
+    start, health = re.findall(r"\[(?:CMD, )?bash, -c, '(.*)'\]", COMPOSE)
+    done = shell(
+        "docker-entrypoint.sh() { echo $MYSQL_USER,$MYSQL_PASSWORD $*; }\n"
+        "mysql() { echo $MYSQL_PWD $*; }\n"
+        + "\n".join([start, health]).replace("$$", "$").replace("exec ", ""),
+        env={"MYSQL_USER": user, "MYSQL_PASSWORD": "p", "MYSQL_ROOT_PASSWORD": "r s"},
+    )
+    account = "," if user == "root" else "ann,p"
+    # The health check logs in, by TCP.
+    assert done.output == f"{account} mysqld\nr s --host=127.0.0.1 --execute=SELECT 1\n"
+
+
+def test_what_the_compose_file_must_hold():
+    for line in [
+        "name: python-generators",
+        '- "127.0.0.1:${MYSQL_PORT:-3306}:3306"',  # nobody outside reaches it
+        "MYSQL_USER: ${MYSQL_USER:-root}",
+        "MYSQL_PASSWORD: ${MYSQL_PASSWORD:-}",
+        "MYSQL_ROOT_PASSWORD: ${MYSQL_PASSWORD:-}",
+        "MYSQL_DATABASE: ALX_prodev",
+        "- mysql-data:/var/lib/mysql",
+        "start_period: 30s",
+    ]:
+        assert re.search(rf"^ *{re.escape(line)}( +#.*)?$", COMPOSE, re.MULTILINE), line

@@ -196,8 +196,8 @@ def test_a_cursor_of_ones_own(seeded):
 def test_ids_are_sorted_by_all_of_their_characters(empty, with_global):
     """Without an index to give the order, max_sort_length would cut the keys of the sort."""
     with_global("max_sort_length", 64)
-    alter(empty, "DROP PRIMARY KEY, DROP KEY idx_user_id, ADD UNIQUE (email)")
-    ids = [f"{'x' * 30}{number:03}" for number in range(300)]
+    alter(empty, "DROP PRIMARY KEY, DROP KEY idx_user_id, MODIFY user_id VARCHAR(99)")
+    ids = [f"{'x' * 90}{number:03}" for number in range(300)]
     with empty.cursor() as cursor:
         cursor.executemany(
             helpers.INSERT, [(each, "Ann", each, 1) for each in sorted(ids, key=hash)]

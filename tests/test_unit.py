@@ -1,6 +1,7 @@
 """What needs no server: mocks as exercises write them, imports, sizes, what the project holds."""
 
 import importlib.util
+import json
 import re
 import sys
 from unittest.mock import MagicMock, patch
@@ -184,3 +185,13 @@ def test_what_the_compose_file_must_hold():
         "start_period: 30s",
     ]:
         assert re.search(rf"^ *{re.escape(line)}( +#.*)?$", COMPOSE, re.MULTILINE), line
+
+
+def test_the_dev_container_does_what_the_quick_start_does():
+    container = json.loads((PROJECT / ".devcontainer/devcontainer.json").read_text())
+    assert container["image"] == "python:3.13"
+    page = (PROJECT / "README.md").read_text(encoding="utf-8").split("```bash")[1].split("```")[0]
+    # In the container Python needs no environment of its own.
+    page = " ".join(page.split()).replace("root apt-get", "apt-get").replace(" python3-venv", "")
+    for command in (container["onCreateCommand"], container["postStartCommand"]):
+        assert all(f"{part} " in f"{page} " for part in command.split(" && ")), command

@@ -8,10 +8,10 @@ import seed
 
 
 def paginate_users(page_size: int, offset: int) -> list[dict[str, Any]]:
-    """Return page_size users (dictionaries) from row number offset (0 is the first), by user_id.
+    """Return page_size users as dictionaries, in order of user_id, from row number offset, 0 first.
 
-    One connection and one query, which reads and skips the rows before. Raises what stream_users()
-    does, and TypeError or ValueError for a size that makes no sense.
+    One query, which reads and skips the rows before. Raises what stream_users() does, and TypeError
+    or ValueError for a size that makes no sense.
     """
     seed.check_size("page_size", page_size)
     seed.check_size("offset", offset, least=0)
@@ -24,19 +24,18 @@ def paginate_users(page_size: int, offset: int) -> list[dict[str, Any]]:
 def lazy_pagination(page_size: int, after: str | None = None) -> Iterator[list[dict[str, Any]]]:
     """Yield all users, or those after the given user_id, in lists of page_size.
 
-    A query per page, sent when it is asked for, on one connection. Memory holds two pages and 100
-    users. Raises what paginate_users() does.
+    A query per page, when it is asked for, on one connection. Memory holds two pages and 100 users.
+    Raises what paginate_users() does.
     """
     seed.check_size("page_size", page_size)
     if not isinstance(after, str | None):
         raise TypeError(f"after must be a user_id, not {type(after).__name__}")
     with seed.open_stream(cursor_class=seed.UserCursor) as cursor:
-        # After the last user seen: OFFSET would read all earlier pages again.
+        # After the last user seen (NULL: none yet), as OFFSET would read all earlier pages again.
         by_key = f"{seed.SELECT_USERS} WHERE %s IS NULL OR user_id > %s ORDER BY user_id LIMIT %s"
         while True:
             cursor.execute(by_key, (after, after, page_size))
-            page = cursor.fetchall()
-            if not page:
+            if not (page := cursor.fetchall()):
                 return
             after = page[-1]["user_id"]  # now: the caller may change the page
             yield page

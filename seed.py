@@ -43,24 +43,25 @@ class InputError(ValueError):
 # Connecting
 
 DATABASE = "ALX_prodev"
-LONGEST_PAUSE = 24 * 60 * 60  # seconds; the server waits as long for a reader that has vanished
-# Whatever the server's own settings are: no value is cut to fit, no result ends early at a limit
-# (that number means all rows), ids are sorted by all of their characters, and a reader may pause.
-SESSION = f"""
+# Whatever the server's own settings are: no value is cut to fit, a COMMIT begins nothing new, no
+# result ends early at a limit (that number means all rows), ids are sorted by all of their
+# characters, and a reader may pause for a day (as long as the server waits for one that is gone).
+SESSION = """
 SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', completion_type = NO_CHAIN,
     sql_select_limit = 18446744073709551615, max_sort_length = 4096,
-    net_write_timeout = {LONGEST_PAUSE}, wait_timeout = {LONGEST_PAUSE}
+    net_write_timeout = 86400, wait_timeout = 86400
 """
 
 
 def connect_db(database: str | None = None) -> Connection:
     """Return a new connection to the MySQL server, with no database chosen; the caller closes it.
 
-    What it changes is kept by commit(), as PEP 249 says. Costs a TCP connection, TLS and a login.
-    Raises InputError or OSError for settings that cannot be used, and mysql.connector.Error if the
-    server cannot be reached, refuses the login or does not answer within CONNECT_TIMEOUT.
+    Changes made on it are kept by commit(), as PEP 249 says. Costs a TCP connection, TLS and a
+    login. Raises InputError or OSError for settings that cannot be used, and mysql.connector.Error
+    if the server cannot be reached, refuses the login or does not answer within CONNECT_TIMEOUT.
     """
     settings = connection_settings()
+    # A place in SSL_MODES: 0 is no TLS, 2 and more require it, 3 and 4 verify the certificate.
     security = SSL_MODES.index(settings.pop("ssl_mode").upper())
     connection: Connection = mysql.connector.connect(  # type: ignore[assignment]
         **settings,
@@ -77,10 +78,7 @@ def connect_db(database: str | None = None) -> Connection:
 
 
 def connect_to_prodev() -> Connection:
-    """Return a new connection to the database ALX_prodev, as connect_db() does.
-
-    Raises mysql.connector.Error also if there is no such database.
-    """
+    """Return a new connection to ALX_prodev; costs and raises what connect_db() does."""
     return connect_db(DATABASE)
 
 
@@ -105,7 +103,8 @@ CREATE TABLE IF NOT EXISTS user_data (
 COLUMNS = ("user_id", "name", "email", "age")
 THIS_TABLE = "table_schema = DATABASE() AND table_name = 'user_data'"
 # Queries, each row of which is a reason why an existing table would silently lose, change or double
-# users. (A column that is missing or too short is refused by the server: SESSION is strict.)
+# users, by an age that is rounded, say. (The server itself refuses a column that is missing or too
+# short, as SESSION is strict.) NULL <=> 0 is false, where NULL = 0 would be NULL.
 TABLE_FAULTS = [
     f"""SELECT CONCAT_WS(' ', 'the type', table_type, engine)
     FROM information_schema.tables LEFT JOIN information_schema.engines USING (engine)
@@ -129,8 +128,8 @@ TABLE_FAULTS = [
 def create_database(connection: Connection) -> None:
     """Create the database ALX_prodev if it does not exist.
 
-    Looks first: in a cluster even a CREATE that has nothing to do rolls back other imports. One
-    query or two. Raises mysql.connector.Error if the user may not create it.
+    Looks first: in a cluster even a CREATE that has nothing to do rolls back other imports. Costs
+    one query, or two. Raises mysql.connector.Error if the user may not create it.
     """
     schemata = "SELECT schema_name FROM information_schema.schemata WHERE schema_name = %s"
     if not query(connection, schemata, [DATABASE]):
@@ -156,7 +155,7 @@ def create_table(connection: Connection) -> None:
 # A row's way into the table: lines of a CSV file -> rows -> users -> batches -> INSERT
 
 UserRow = tuple[str, str, str, str]  # a value for each of COLUMNS
-LINE_LIMIT = 10_000  # characters: an endless line is read in parts, none of which is a user
+LINE_LIMIT = 10_000  # characters: a line too long to be a user's is read in parts
 UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -169,10 +168,12 @@ def read_rows(file: TextIO) -> Iterator[tuple[int, list[str]]]:
     first_line = file.readline(LINE_LIMIT)
     separator = max(",;\t", key=first_line.count)
     parse = partial(csv.reader, delimiter=separator, skipinitialspace=True, strict=True)
-    rows, line = parse(chain([first_line], iter(partial(file.readline, LINE_LIMIT), ""))), 1
+    other_lines = iter(partial(file.readline, LINE_LIMIT), "")  # until readline() gives ""
+    rows = parse(chain([first_line], other_lines))
+    line = 1
     try:
         for row in rows:
-            if len(row) == 1 and separator in row[0]:  # some programs quote each line as a whole
+            if len(row) == 1 and separator in row[0]:  # a line that was quoted as a whole
                 row = next(parse(row))
             values = [value.strip() for value in row]
             text = "".join(values)
@@ -228,7 +229,7 @@ def read_users(file: TextIO) -> Iterator[UserRow]:
             if len(reasons) == 10:
                 break
         else:
-            if not reasons:
+            if not reasons:  # after a bad row, only look for more
                 yield user
     if reasons:
         raise InputError(f"{file.name}:{'; '.join(reasons)}; nothing was inserted")
@@ -257,9 +258,10 @@ def insert_data(
     import is one transaction; if a deadlock rolls it back, it is retried, ATTEMPTS in all, except
     from a pipe, which cannot be read twice. progress is called after each INSERT with the number of
     rows so far. Returns how many users were inserted, and how many existed and are unchanged.
-    Memory holds three batches, and the SQL of one. Raises mysql.connector.Error, OSError and what
-    read_users() raises; then nothing was inserted. But if the connection is lost in the COMMIT, all
-    may be there: run it again to be sure.
+    Memory holds three batches, and the SQL of one.
+
+    Raises mysql.connector.Error, OSError and what read_users() raises; then nothing was inserted.
+    But if the connection is lost in the COMMIT, all may be there: run it again to be sure.
     """
     attempt = 1
     while True:
@@ -281,18 +283,18 @@ def insert_users(connection: Connection, users: Iterator[UserRow], progress: Pro
     rows_read = inserted = 0
     batches = iter(lambda: list(islice(users, BATCH_SIZE)), [])
     with ThreadPoolExecutor(1) as reader, connection.cursor() as cursor:
-        # Not by the driver's commit() and rollback(): their errors aren't mysql.connector.Error.
+        # By SQL: the errors of the driver's commit() and rollback() aren't mysql.connector.Error.
         cursor.execute("START TRANSACTION")
         try:
             batch = next(batches, None)
             while batch:
-                next_batch = reader.submit(next, batches, None)  # while the server works
+                coming = reader.submit(next, batches, None)  # a thread reads while the server works
                 places = ", ".join(["(%s, %s, %s, %s)"] * len(batch))
                 cursor.execute(INSERT_USERS.format(places), list(chain.from_iterable(batch)))
                 rows_read += len(batch)
                 inserted += cursor.rowcount  # a duplicate counts as 0
                 progress(rows_read)
-                batch = next_batch.result()
+                batch = coming.result()
             cursor.execute("COMMIT")
         except BaseException:
             with suppress(mysql.connector.Error):  # the server itself rolls back a lost connection
@@ -312,13 +314,13 @@ def open_stream(**how: Any) -> Iterator[Any]:
     """Connect to ALX_prodev and give a cursor whose rows stay on the server until fetched.
 
     how is what connection.cursor() takes: cursor_class=seed.UserCursor for users, dictionary=True
-    for any query of any table. The block may be left after any row, at no cost, and may pause for
-    up to LONGEST_PAUSE. Costs one connection, which nothing else can use in the meantime. Raises
-    what connect_to_prodev() does.
+    for any query of any table. The block may pause for a day, and be left after any row at no cost:
+    see hang_up(). Costs one connection, which nothing else can use in the meantime. Raises what
+    connect_to_prodev() does.
     """
     connection = connect_to_prodev()
     try:
-        connection.autocommit = True  # no transaction stays open: each page sees its own moment
+        connection.autocommit = True  # no transaction stays open: each query sees its own moment
         yield connection.cursor(**how)
     finally:
         hang_up(connection)
@@ -331,19 +333,18 @@ def hang_up(connection: Any) -> None:
     million rows. Here it comes after the close, when there is nothing left to read. It must come:
     without it, fetching from a cursor afterwards crashes Python.
     """
-    free_result = getattr(connection, "free_result", None)  # only the C extension has it
+    free_result = getattr(connection, "free_result", lambda: None)  # only the C extension has it
     connection.free_result = lambda: None
     connection.close()
-    if free_result:
-        free_result()
+    free_result()
 
 
 class UserCursor(DriverCursor):
     """An unbuffered cursor for SELECT_USERS, whose rows are dictionaries with the age as an int.
 
-    It asks the driver for READ_AHEAD rows at once, as bytes: the driver's own fetchone() takes
-    three times as long. Fetching raises mysql.connector.Error if the result is cut short, and
-    InputError for a row that is not a user.
+    It is there for speed: it asks the driver for READ_AHEAD rows at once, as bytes, where the
+    driver's own dictionary cursor takes four times as long. Fetching raises mysql.connector.Error
+    if the result is cut short, and InputError for a row that is not a user.
     """
 
     columns: tuple[str, ...] = COLUMNS
@@ -378,6 +379,7 @@ class UserCursor(DriverCursor):
             yield from converted
 
     def _convert_row(self, row: tuple[bytes, ...]) -> Any:
+        """Return a row of a block that could not be converted: the row at fault raises."""
         try:
             return self.convert([row])[0]
         except (AttributeError, TypeError, ValueError) as error:
@@ -385,15 +387,12 @@ class UserCursor(DriverCursor):
             raise InputError(f"user_data: {values} is not a user: {error}") from error
 
     def fetchone(self) -> Any:
-        """Return the next row, None at the end."""
         return next(self._rows, None)
 
     def fetchmany(self, size: int = 1) -> list[Any]:
-        """Return the next size rows, fewer only at the end."""
         return list(islice(self._rows, size))
 
     def fetchall(self) -> list[Any]:
-        """Return all rows that are left."""
         return list(self._rows)
 
 
@@ -516,9 +515,11 @@ def run(main: Callable[[], None]) -> None:
     KeyboardInterrupt would wait for the C extension. In a thread or a session that goes on (IDLE,
     python3 -i, IPython), Ctrl-C stays what it was.
     """
-    alone = sys.stdout is sys.__stdout__ and not (sys.flags.interactive or hasattr(sys, "ps1"))
-    alone = alone and threading.current_thread() is threading.main_thread()
-    if by_signal := alone and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    goes_on = sys.stdout is not sys.__stdout__ or sys.flags.interactive or hasattr(sys, "ps1")
+    in_thread = threading.current_thread() is not threading.main_thread()
+    ctrl_c = signal.getsignal(signal.SIGINT)
+    by_signal = not goes_on and not in_thread and ctrl_c is signal.default_int_handler
+    if by_signal:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     message = ""
     try:
@@ -530,7 +531,7 @@ def run(main: Callable[[], None]) -> None:
         message = f"{Path(sys.argv[0]).name}: {explain(error)}"
     finally:
         if by_signal:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGINT, ctrl_c)
     try:
         print(end="", flush=True)  # what was read before an error stands before its line
     except OSError:  # Python would try once more at exit, and complain

@@ -139,11 +139,13 @@ def create_database(connection: Connection) -> None:
 def create_table(connection: Connection) -> None:
     """Create the table user_data if it does not exist, and say so on stdout.
 
-    Seven queries at most on the connection, which has the database chosen. Raises InputError for an
+    Eight queries at most on the connection, which has the database chosen. Raises InputError for an
     existing table with one of TABLE_FAULTS, and mysql.connector.Error.
     """
     if not query(connection, r"SHOW TABLES LIKE 'user\_data'"):
         connection.cmd_query(CREATE_TABLE)
+    # Who may not read all columns is not shown all keys.
+    query(connection, "SELECT * FROM user_data LIMIT 0")
     faults = [fault for statement in TABLE_FAULTS for (fault,) in query(connection, statement)]
     if faults:
         raise InputError(
@@ -155,35 +157,42 @@ def create_table(connection: Connection) -> None:
 # A row's way into the table: lines of a CSV file -> rows -> users -> batches -> INSERT
 
 UserRow = tuple[str, str, str, str]  # a value for each of COLUMNS
-LINE_LIMIT = 10_000  # characters: a line too long to be a user's is read in parts
+LINE_LIMIT = 10_000  # characters; the longest line of a good user has some 1,100
 UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def read_lines(file: TextIO) -> Iterator[str]:
+    """Yield the lines of a text file; raise InputError for one that is too long or not UTF-8."""
+    for number, line in enumerate(iter(partial(file.readline, LINE_LIMIT), ""), 1):
+        if len(line) == LINE_LIMIT:
+            raise InputError(f"{file.name}:{number}: a line of {LINE_LIMIT:,} characters or more")
+        if "\ufffd" in line or "\0" in line:  # open() puts U+FFFD in place of other bytes
+            raise InputError(f"{file.name}:{number}: not UTF-8 text: save it in that encoding")
+        yield line
 
 
 def read_rows(file: TextIO) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a CSV file that are not blank, each with the line on which it starts.
 
     The separator is what the first line has most of: comma, semicolon or tab; values are stripped.
-    Raises InputError for unbalanced quotes and for text that is not UTF-8.
+    Raises InputError for unbalanced quotes, and what read_lines() does.
     """
-    first_line = file.readline(LINE_LIMIT)
+    lines = read_lines(file)
+    first_line = next(lines, "")
     separator = max(",;\t", key=first_line.count)
     parse = partial(csv.reader, delimiter=separator, skipinitialspace=True, strict=True)
-    other_lines = iter(partial(file.readline, LINE_LIMIT), "")  # until readline() gives ""
-    rows = parse(chain([first_line], other_lines))
+    rows = parse(chain([first_line], lines))
     line = 1
     try:
         for row in rows:
             if len(row) == 1 and separator in row[0]:  # a line that was quoted as a whole
                 row = next(parse(row))
             values = [value.strip() for value in row]
-            text = "".join(values)
-            if "\ufffd" in text or "\0" in text:  # open() puts U+FFFD in place of other bytes
-                raise csv.Error("not UTF-8 text")
-            if text:
+            if any(values):
                 yield line, values
             line = rows.line_num + 1  # a quoted value may hold line breaks
     except csv.Error as error:
-        raise InputError(f"{file.name}:{line}: {error}: check quotes and encoding") from None
+        raise InputError(f"{file.name}:{line}: {error}: check the quotes") from None
 
 
 def make_user(name: str, email: str, age: str, user_id: str | None = None) -> UserRow:
@@ -256,9 +265,10 @@ def insert_data(
 
     connection is one of connect_to_prodev(); what was uncommitted on it is committed first. The
     import is one transaction; if a deadlock rolls it back, it is retried, ATTEMPTS in all, except
-    from a pipe, which cannot be read twice. progress is called after each INSERT with the number of
-    rows so far. Returns how many users were inserted, and how many existed and are unchanged.
-    Memory holds three batches, and the SQL of one.
+    from a pipe, which cannot be read twice (and where an error waits for the next batch). progress
+    is called after each INSERT with the number of rows so far. Returns how many users were
+    inserted, and how many existed and are unchanged. Memory holds three batches, and the SQL of
+    one.
 
     Raises mysql.connector.Error, OSError and what read_users() raises; then nothing was inserted.
     But if the connection is lost in the COMMIT, all may be there: run it again to be sure.
@@ -315,8 +325,8 @@ def open_stream(**how: Any) -> Iterator[Any]:
 
     how is what connection.cursor() takes: cursor_class=seed.UserCursor for users, dictionary=True
     for any query of any table. The block may pause for a day, and be left after any row at no cost:
-    see hang_up(). Costs one connection, which nothing else can use in the meantime. Raises what
-    connect_to_prodev() does.
+    see hang_up(). Costs one connection, which nothing else, nor another thread, can use in the
+    meantime. Raises what connect_to_prodev() does.
     """
     connection = connect_to_prodev()
     try:
@@ -352,6 +362,7 @@ class UserCursor(DriverCursor):
     def __init__(self, connection: Any, *timeouts: Any) -> None:
         super().__init__(connection, *timeouts)
         self._source = connection
+        self._rows: Any = None  # not an iterator before a query, nor after an error
 
     def convert(self, rows: list[tuple[bytes, ...]]) -> list[Any]:
         """Return the rows of a block as they are given to the caller."""
@@ -362,6 +373,7 @@ class UserCursor(DriverCursor):
 
     def execute(self, *args: Any, **kwargs: Any) -> None:
         """Send a query for the columns; every row of the last one must have been fetched."""
+        self._rows = None
         super().execute(*args, **kwargs)
         if self.column_names != self.columns:
             raise InputError(f"the query gives {self.column_names} instead of {self.columns}")
@@ -370,13 +382,17 @@ class UserCursor(DriverCursor):
     def _read_rows(self) -> Iterator[Any]:
         """Yield the rows of the result, of which the driver gives READ_AHEAD at once."""
         end = None
-        while end is None:
-            rows, end = self._source.get_rows(READ_AHEAD, raw=True)
-            try:
-                converted: Iterable[Any] = self.convert(rows)
-            except (AttributeError, TypeError, ValueError):
-                converted = map(self._convert_row, rows)  # up to the row that cannot be converted
-            yield from converted
+        try:
+            while end is None:
+                rows, end = self._source.get_rows(READ_AHEAD, raw=True)
+                try:
+                    converted: Iterable[Any] = self.convert(rows)
+                except (AttributeError, TypeError, ValueError):
+                    converted = map(self._convert_row, rows)  # up to the row that is at fault
+                yield from converted
+        except Exception:
+            self._rows = None  # who fetches again must not be told that this is the end
+            raise
 
     def _convert_row(self, row: tuple[bytes, ...]) -> Any:
         """Return a row of a block that could not be converted: the row at fault raises."""
@@ -424,7 +440,7 @@ def connection_settings() -> dict[str, Any]:
     socket, port = settings.pop("socket", None), settings["port"]
     if socket and not variables["host"] and not variables["port"]:
         settings["unix_socket"] = socket  # not if another server is named
-    if not (port.isdecimal() and len(port) <= 5 and 1 <= int(port) <= 65535):
+    if not (port.isdecimal() and port.isascii() and len(port) <= 5 and 1 <= int(port) <= 65535):
         raise InputError(f"port {port[:40]!r} (MYSQL_PORT, ~/.my.cnf) is not from 1 to 65535")
     settings |= {"port": int(port), "connect_timeout": CONNECT_TIMEOUT}
     settings.setdefault("ssl_mode", "VERIFY_CA" if "ssl_ca" in settings else "PREFERRED")
@@ -499,7 +515,9 @@ def explain(error: Exception) -> str:
     """Return the one line that tells a user of an error."""
     text = str(error)
     if isinstance(error, UnicodeEncodeError):  # whose own text may show a part of a password
-        text = f"{error.encoding} lacks a character: use UTF-8, also by PYTHONIOENCODING=utf-8"
+        text = (
+            f"{error.encoding} lacks a character: use UTF-8 in settings, and PYTHONIOENCODING=utf-8"
+        )
     if isinstance(error, mysql.connector.Error):
         # Without the C extension, a certificate that fails is a lost connection.
         number = "2026" if "CERTIFICATE" in text else str(error.errno)

@@ -85,6 +85,15 @@ def test_a_table_that_would_lose_users_is_refused_and_not_changed(empty, with_gl
     assert (described(), query(COUNT)) == (before, [(0, 0)])
 
 
+def test_an_account_that_is_not_shown_all_keys(empty, account):
+    alter(empty, "ADD x INT NOT NULL DEFAULT 5 UNIQUE")
+    columns = f"({', '.join(seed.COLUMNS)})"
+    rights = ", ".join(f"{right} {columns}" for right in ("SELECT", "INSERT", "UPDATE"))
+    account("ann", f"{rights} ON ALX_prodev.user_data")
+    assert "denied" in refused(run("seed.py"))
+    assert empty.info_query("SELECT COUNT(*) FROM user_data") == (0,)
+
+
 def test_a_trigger_on_delete_changes_no_user(seeded):
     seeded.cmd_query("CREATE TRIGGER t BEFORE DELETE ON user_data FOR EACH ROW SET @fired = 1")
     assert counts(run("seed.py")) == (0, 1000)
@@ -182,10 +191,15 @@ def test_a_cursor_of_ones_own(seeded):
             return [email.undecode() for (email,) in rows]  # a mistake
 
     with seed.open_stream(cursor_class=Emails) as cursor:
+        with pytest.raises(TypeError):  # no query yet
+            cursor.fetchone()
         cursor.execute("SELECT email FROM user_data")
         with pytest.raises(seed.InputError, match="undecode") as error:
             cursor.fetchone()
         assert isinstance(error.value.__cause__, AttributeError)
+        for fetch in (cursor.fetchone, cursor.fetchmany, cursor.fetchall):
+            with pytest.raises(TypeError):  # that was not the end
+                fetch()
     # What would be paired by position is refused.
     for columns in ("user_id, email, name, age", "*, 1", "age"):
         refusal = pytest.raises(seed.InputError, match="the query gives .* instead of")

@@ -339,8 +339,8 @@ def open_stream(**how: Any) -> Iterator[Any]:
 def hang_up(connection: Any) -> None:
     """Close a connection without reading what is left of its result.
 
-    The C extension's close() begins with free_result(), which reads all of it: a second for a
-    million rows. Here it comes after the close, when there is nothing left to read. It must come:
+    The C extension's close() begins with free_result(), which reads all of it: 0.6 s for a million
+    rows. Here it comes after the close, when there is nothing left to read. It must come:
     without it, fetching from a cursor afterwards crashes Python.
     """
     free_result = getattr(connection, "free_result", lambda: None)  # only the C extension has it
@@ -353,8 +353,8 @@ class UserCursor(DriverCursor):
     """An unbuffered cursor for SELECT_USERS, whose rows are dictionaries with the age as an int.
 
     It is there for speed: it asks the driver for READ_AHEAD rows at once, as bytes, where the
-    driver's own dictionary cursor takes four times as long. Fetching raises mysql.connector.Error
-    if the result is cut short, and InputError for a row that is not a user.
+    driver's own dictionary cursor takes almost four times as long. Fetching raises InputError for a
+    row that is not a user, and mysql.connector.Error if the result is cut short.
     """
 
     columns: tuple[str, ...] = COLUMNS

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stream users from the database one by one: the first is there before the last is read."""
+"""Stream users from the database one by one: the first arrives before the last is read."""
 
 import sys
 import types

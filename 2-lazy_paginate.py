@@ -8,9 +8,9 @@ import seed
 
 
 def paginate_users(page_size: int, offset: int) -> list[dict[str, Any]]:
-    """Return page_size users as dictionaries, in order of user_id, from row number offset, 0 first.
+    """Return up to page_size users (dictionaries), in order of user_id, from row offset (first: 0).
 
-    One query, which reads and skips the rows before. Raises what stream_users() does, and TypeError
+    One query, which reads and skips earlier rows. Raises what stream_users() does, and TypeError
     or ValueError for a size that makes no sense.
     """
     seed.check_size("page_size", page_size)
@@ -24,7 +24,7 @@ def paginate_users(page_size: int, offset: int) -> list[dict[str, Any]]:
 def lazy_pagination(page_size: int, after: str | None = None) -> Iterator[list[dict[str, Any]]]:
     """Yield all users, or those after the given user_id, in lists of page_size.
 
-    A query per page, when it is asked for, on one connection. Memory holds two pages and 100 users.
+    One query per page, sent on demand, on one connection. Memory holds two pages and 100 users.
     Raises what paginate_users() does.
     """
     seed.check_size("page_size", page_size)

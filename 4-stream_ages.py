@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Average the users' ages from a stream: a sum and a count are all that is kept."""
+"""Average the users' ages from a stream: only a sum and a count are kept."""
 
 import argparse
 import builtins
@@ -40,7 +40,7 @@ def main() -> None:
     print(f"Average age of users: {calculate_average_age():.2f}")
 
 
-# A learner may skip this: `python3 -m memory_profiler 4-stream_ages.py` makes a builtin `profile`.
+# A learner may skip this: `python3 -m memory_profiler 4-stream_ages.py` adds a builtin `profile`.
 profile = getattr(builtins, "profile", lambda function: function)
 calculate_average_age = profile(calculate_average_age)
 

@@ -45,7 +45,7 @@ class InputError(ValueError):
 DATABASE = "ALX_prodev"
 # Whatever the server's own settings are: no value is cut to fit, a COMMIT begins nothing new, no
 # result ends early at a limit (that number means all rows), ids are sorted by all of their
-# characters, and a reader may pause for a day (as long as the server waits for one that is gone).
+# characters, and a reader may pause for a day (the server also waits that long for a dead one).
 SESSION = """
 SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', completion_type = NO_CHAIN,
     sql_select_limit = 18446744073709551615, max_sort_length = 4096,
@@ -54,14 +54,15 @@ SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', completion_ty
 
 
 def connect_db(database: str | None = None) -> Connection:
-    """Return a new connection to the MySQL server, with no database chosen; the caller closes it.
+    """Return a new connection to the MySQL server, with that database or none chosen.
 
-    Changes made on it are kept by commit(), as PEP 249 says. Costs a TCP connection, TLS and a
-    login. Raises InputError or OSError for settings that cannot be used, and mysql.connector.Error
-    if the server cannot be reached, refuses the login or does not answer within CONNECT_TIMEOUT.
+    The caller closes it. Changes on it need a commit(), as PEP 249 says. Costs a TCP connection,
+    TLS and a login. Raises InputError or OSError for settings that cannot be used, and
+    mysql.connector.Error if the server cannot be reached, refuses the login or does not answer
+    within CONNECT_TIMEOUT.
     """
     settings = connection_settings()
-    # A place in SSL_MODES: 0 is no TLS, 2 and more require it, 3 and 4 verify the certificate.
+    # An index in SSL_MODES: 0 is no TLS, 2 and up require it, 3 and 4 verify the certificate.
     security = SSL_MODES.index(settings.pop("ssl_mode").upper())
     connection: Connection = mysql.connector.connect(  # type: ignore[assignment]
         **settings,
@@ -139,12 +140,12 @@ def create_database(connection: Connection) -> None:
 def create_table(connection: Connection) -> None:
     """Create the table user_data if it does not exist, and say so on stdout.
 
-    Eight queries at most on the connection, which has the database chosen. Raises InputError for an
+    Eight queries at most, on a connection to ALX_prodev. Raises InputError for an
     existing table with one of TABLE_FAULTS, and mysql.connector.Error.
     """
     if not query(connection, r"SHOW TABLES LIKE 'user\_data'"):
         connection.cmd_query(CREATE_TABLE)
-    # Who may not read all columns is not shown all keys.
+    # Without the right to read all columns, other keys are hidden.
     query(connection, "SELECT * FROM user_data LIMIT 0")
     faults = [fault for statement in TABLE_FAULTS for (fault,) in query(connection, statement)]
     if faults:
@@ -166,13 +167,13 @@ def read_lines(file: TextIO) -> Iterator[str]:
     for number, line in enumerate(iter(partial(file.readline, LINE_LIMIT), ""), 1):
         if len(line) == LINE_LIMIT:
             raise InputError(f"{file.name}:{number}: a line of {LINE_LIMIT:,} characters or more")
-        if "\ufffd" in line or "\0" in line:  # open() puts U+FFFD in place of other bytes
+        if "\ufffd" in line or "\0" in line:  # open() puts U+FFFD in place of invalid bytes
             raise InputError(f"{file.name}:{number}: not UTF-8 text: save it in that encoding")
         yield line
 
 
 def read_rows(file: TextIO) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows of a CSV file that are not blank, each with the line on which it starts.
+    """Yield the non-blank rows of a CSV file, each with the number of its first line.
 
     The separator is what the first line has most of: comma, semicolon or tab; values are stripped.
     Raises InputError for unbalanced quotes, and what read_lines() does.
@@ -252,7 +253,7 @@ INSERT INTO user_data (user_id, name, email, age) VALUES {}
 ON DUPLICATE KEY UPDATE user_id = user_data.user_id
 """
 ATTEMPTS = 10
-# A deadlock, a row that has changed since (MariaDB 11.6), a group of several primaries.
+# A deadlock, a row that has changed since (MariaDB 11.6), a conflict between primaries.
 TRY_AGAIN = {1213, 1020, 3101}
 Counts = tuple[int, int]  # users inserted, users who existed
 Progress = Callable[[int], None]
@@ -263,12 +264,11 @@ def insert_data(
 ) -> Counts:
     """Import the users of a CSV file into user_data, all of them or none.
 
-    connection is one of connect_to_prodev(); what was uncommitted on it is committed first. The
-    import is one transaction; if a deadlock rolls it back, it is retried, ATTEMPTS in all, except
-    from a pipe, which cannot be read twice (and where an error waits for the next batch). progress
+    connection is from connect_to_prodev(); its uncommitted changes are committed first. The import
+    is one transaction; if a deadlock rolls it back, it is retried, ATTEMPTS in all, except from a
+    pipe, which cannot be read twice (and where an error shows only after the next batch). progress
     is called after each INSERT with the number of rows so far. Returns how many users were
-    inserted, and how many existed and are unchanged. Memory holds three batches, and the SQL of
-    one.
+    inserted, and how many existed and are unchanged. Memory holds three batches, and one's SQL.
 
     Raises mysql.connector.Error, OSError and what read_users() raises; then nothing was inserted.
     But if the connection is lost in the COMMIT, all may be there: run it again to be sure.
@@ -325,12 +325,12 @@ def open_stream(**how: Any) -> Iterator[Any]:
 
     how is what connection.cursor() takes: cursor_class=seed.UserCursor for users, dictionary=True
     for any query of any table. The block may pause for a day, and be left after any row at no cost:
-    see hang_up(). Costs one connection, which nothing else, nor another thread, can use in the
-    meantime. Raises what connect_to_prodev() does.
+    see hang_up(). Costs one connection, which no other code or thread can use meanwhile. Raises
+    what connect_to_prodev() does.
     """
     connection = connect_to_prodev()
     try:
-        connection.autocommit = True  # no transaction stays open: each query sees its own moment
+        connection.autocommit = True  # no transaction stays open: each query sees its own snapshot
         yield connection.cursor(**how)
     finally:
         hang_up(connection)
@@ -340,7 +340,7 @@ def hang_up(connection: Any) -> None:
     """Close a connection without reading what is left of its result.
 
     The C extension's close() begins with free_result(), which reads all of it: 0.6 s for a million
-    rows. Here it comes after the close, when there is nothing left to read. It must come:
+    rows. Here it comes after the close, when there is nothing left to read. It is still needed:
     without it, fetching from a cursor afterwards crashes Python.
     """
     free_result = getattr(connection, "free_result", lambda: None)  # only the C extension has it
@@ -352,8 +352,8 @@ def hang_up(connection: Any) -> None:
 class UserCursor(DriverCursor):
     """An unbuffered cursor for SELECT_USERS, whose rows are dictionaries with the age as an int.
 
-    It is there for speed: it asks the driver for READ_AHEAD rows at once, as bytes, where the
-    driver's own dictionary cursor takes almost four times as long. Fetching raises InputError for a
+    It is for speed: it asks the driver for READ_AHEAD rows at once, as bytes. The driver's own
+    dictionary cursor takes over three times as long. Fetching raises InputError for a
     row that is not a user, and mysql.connector.Error if the result is cut short.
     """
 
@@ -365,7 +365,7 @@ class UserCursor(DriverCursor):
         self._rows: Any = None  # not an iterator before a query, nor after an error
 
     def convert(self, rows: list[tuple[bytes, ...]]) -> list[Any]:
-        """Return the rows of a block as they are given to the caller."""
+        """Return the rows of a block as the caller gets them."""
         return [
             {"user_id": id.decode(), "name": name.decode(), "email": mail.decode(), "age": int(age)}
             for id, name, mail, age in rows
@@ -380,7 +380,7 @@ class UserCursor(DriverCursor):
         self._rows = self._read_rows()
 
     def _read_rows(self) -> Iterator[Any]:
-        """Yield the rows of the result, of which the driver gives READ_AHEAD at once."""
+        """Yield the rows of the result, fetched READ_AHEAD at a time."""
         end = None
         try:
             while end is None:
@@ -391,7 +391,7 @@ class UserCursor(DriverCursor):
                     converted = map(self._convert_row, rows)  # up to the row that is at fault
                 yield from converted
         except Exception:
-            self._rows = None  # who fetches again must not be told that this is the end
+            self._rows = None  # a later fetch must not look like the end
             raise
 
     def _convert_row(self, row: tuple[bytes, ...]) -> Any:
@@ -445,7 +445,7 @@ def connection_settings() -> dict[str, Any]:
     settings |= {"port": int(port), "connect_timeout": CONNECT_TIMEOUT}
     settings.setdefault("ssl_mode", "VERIFY_CA" if "ssl_ca" in settings else "PREFERRED")
     if settings["ssl_mode"].upper() not in SSL_MODES:
-        raise InputError(f"~/.my.cnf: ssl-mode is none of {', '.join(SSL_MODES)}")
+        raise InputError(f"~/.my.cnf: ssl-mode is not one of {', '.join(SSL_MODES)}")
     if ("ssl_cert" in settings) != ("ssl_key" in settings):
         raise InputError("~/.my.cnf: ssl-cert and ssl-key go together")
     return settings
@@ -454,7 +454,7 @@ def connection_settings() -> dict[str, Any]:
 def read_option_file(path: str) -> dict[str, str]:
     """Return OPTIONS in the [client] group of an option file that others cannot write.
 
-    Not by the driver's option_files: it ignores ssl-mode and keeps the quotes of a password.
+    Not with the driver's option_files: it ignores ssl-mode and keeps the quotes of a password.
     """
     group, options = "", dict[str, str]()
     if not os.path.isfile(path) or (os.name == "posix" and os.stat(path).st_mode & 0o002):
@@ -473,7 +473,7 @@ def read_option_file(path: str) -> dict[str, str]:
 
 
 def check_tls(connection: Connection) -> None:
-    """Raise InputError, and close the connection, if it is not encrypted, nor through a socket.
+    """Close the connection and raise InputError if it is neither encrypted nor a socket.
 
     The driver asks for TLS, but goes on without it, even where it has a certificate to verify.
     """
@@ -484,7 +484,7 @@ def check_tls(connection: Connection) -> None:
 
 
 def check_size(name: str, value: int, least: int = 1) -> None:
-    """Raise TypeError unless the value is an int itself (no bool), ValueError if out of range."""
+    """Raise TypeError unless the value is an int itself (not bool), ValueError if out of range."""
     if type(value) is not int:
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if not least <= value <= sys.maxsize:  # the largest that islice() and the server take
@@ -512,9 +512,9 @@ HINTS = {
 
 
 def explain(error: Exception) -> str:
-    """Return the one line that tells a user of an error."""
+    """Return the one line that tells a user about an error."""
     text = str(error)
-    if isinstance(error, UnicodeEncodeError):  # whose own text may show a part of a password
+    if isinstance(error, UnicodeEncodeError):  # whose own text may show part of a password
         text = (
             f"{error.encoding} lacks a character: use UTF-8 in settings, and PYTHONIOENCODING=utf-8"
         )
@@ -531,7 +531,7 @@ def run(main: Callable[[], None]) -> None:
 
     If the output's reader goes away (`| head`), it ends quietly; Ctrl-C ends it at once, by signal:
     KeyboardInterrupt would wait for the C extension. In a thread or a session that goes on (IDLE,
-    python3 -i, IPython), Ctrl-C stays what it was.
+    python3 -i, IPython), Ctrl-C works as before.
     """
     goes_on = sys.stdout is not sys.__stdout__ or sys.flags.interactive or hasattr(sys, "ps1")
     in_thread = threading.current_thread() is not threading.main_thread()
@@ -551,17 +551,17 @@ def run(main: Callable[[], None]) -> None:
         if by_signal:
             signal.signal(signal.SIGINT, ctrl_c)
     try:
-        print(end="", flush=True)  # what was read before an error stands before its line
+        print(end="", flush=True)  # rows read before an error come before its line
     except OSError:  # Python would try once more at exit, and complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if message and sys.stderr:  # closed, as by `2>&-`, it is None
+    if message and sys.stderr:  # None if closed, as by `2>&-`
         print(message, file=sys.stderr)
     if message:
         sys.exit(1)
 
 
 def show_progress(rows: int) -> None:
-    """Show on a terminal how far an import is; what is printed next writes over it."""
+    """Show on a terminal how far an import is; the next output overwrites it."""
     if sys.stderr and sys.stderr.isatty():
         print(f"{rows:,} rows read", end="\r", file=sys.stderr)
 
@@ -578,7 +578,7 @@ def main() -> None:
         address = f"{connection.server_host}:{connection.server_port}"
         print(f"Server {version} at {connection.unix_socket or address}")
         print(f"Database {DATABASE} is ready")
-        # Not by another connection: behind a router, that one may lead to another server.
+        # Not a new connection: behind a router, it may reach another server.
         connection.database = DATABASE
         create_table(connection)
         inserted, existing = insert_data(connection, csv_file, show_progress)

@@ -42,7 +42,9 @@ def printed(server, tmp_path_factory) -> dict[int, str]:
     """What each block printed, by its place: run from the top in a fresh copy of the project."""
     home = tmp_path_factory.mktemp("home")
     folder = home / "project"
-    ignored = shutil.ignore_patterns(".git", ".venv", ".mysql", ".*_cache", "__pycache__")
+    ignored = shutil.ignore_patterns(
+        ".git", ".venv", ".mysql", ".*_cache", "__pycache__", "users.db"
+    )
     shutil.copytree(PROJECT, folder, ignore=ignored)
     truly = "NIGHTLY" in os.environ
     for name in ["apt-get", "sudo"] if truly else STUBS:

@@ -140,8 +140,8 @@ def create_database(connection: Connection) -> None:
 def create_table(connection: Connection) -> None:
     """Create the table user_data if it does not exist, and say so on stdout.
 
-    Eight queries at most, on a connection to ALX_prodev. Raises InputError for an
-    existing table with one of TABLE_FAULTS, and mysql.connector.Error.
+    Eight queries at most, on a connection to ALX_prodev. Raises InputError for an existing table
+    with one of TABLE_FAULTS, and mysql.connector.Error.
     """
     if not query(connection, r"SHOW TABLES LIKE 'user\_data'"):
         connection.cmd_query(CREATE_TABLE)
@@ -353,8 +353,8 @@ class UserCursor(DriverCursor):
     """An unbuffered cursor for SELECT_USERS, whose rows are dictionaries with the age as an int.
 
     It is for speed: it asks the driver for READ_AHEAD rows at once, as bytes. The driver's own
-    dictionary cursor takes over three times as long. Fetching raises InputError for a
-    row that is not a user, and mysql.connector.Error if the result is cut short.
+    dictionary cursor takes over three times as long. Fetching raises InputError for a row that is
+    not a user, and mysql.connector.Error if the result is cut short.
     """
 
     columns: tuple[str, ...] = COLUMNS

@@ -85,7 +85,7 @@ def sample_pages() -> Iterator[list]:
         yield list(fetch(f"{USERS} LIMIT 100 OFFSET {offset}"))
 
 
-def page_behind_90_percent(by_offset: bool) -> Iterator[dict[str, Any]]:
+def page_after_90_percent(by_offset: bool) -> Iterator[dict[str, Any]]:
     if by_offset:
         rows = int(os.environ["MEASURED_ROWS"])
         return select(f"ORDER BY user_id LIMIT 100 OFFSET {rows * 9 // 10}")
@@ -122,7 +122,7 @@ fetch_one = partial(fetch, USERS, "fetchone")
 by_page = partial(pages.lazy_pagination, 100)
 six = [partial(run, way, 6) for way in (fetch_one, stream.stream_users)]
 in_order = [partial(import_file, way, "in_order.csv") for way in ("LOAD DATA", "seed.py")]
-deep = [partial(page_behind_90_percent, by_offset) for by_offset in (True, False)]
+deep = [partial(page_after_90_percent, by_offset) for by_offset in (True, False)]
 by_email, by_age = f"WHERE email = '{FIRST_USERS[0][2]}'", "WHERE age > 25"
 # Task, name of the traditional way, it, ours: no lambda, as they go to other processes.
 COMPARISONS = [
@@ -132,9 +132,9 @@ COMPARISONS = [
     ("average age", "`fetchall()`", average_of_list, ages.calculate_average_age),
     ("pages of 100", "`fetchall()`, cut", cut_pages, by_page),
     ("pages of 100", "`OFFSET`", sample_pages, by_page),
-    ("the page behind 90 %", "`OFFSET`", *deep),
+    ("the page after 90 %", "`OFFSET`", *deep),
     ("stop after 6 users", "`close()` alone", *six),
-    ("seed", "one `INSERT` a row", partial(import_file, "INSERT"), import_file),
+    ("seed", "one `INSERT` per row", partial(import_file, "INSERT"), import_file),
     ("seed in memory", "`LOAD DATA LOCAL INFILE`", *in_order),
     ("one user by email", "no `idx_email`", *(partial(select, by_email, t) for t in TABLES)),
     ("users over 25 in SQL", "no `idx_age`", *(partial(select, by_age, t) for t in TABLES)),

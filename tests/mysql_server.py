@@ -71,7 +71,7 @@ class PrivateServer:
                 folder.chmod(0o700)
             # All that is started inherits the lock, so that nothing else works on the folder.
             with open(self.folder / "lock", "w") as self.lock:
-                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._take_lock()
                 self._start(program, family, options)
         except BlockingIOError:
             lost = f"a server whose mysqld.pid is lost: pkill -f '{self.folder}/'"
@@ -80,6 +80,14 @@ class PrivateServer:
             where = f"{error.filename or self.folder}: {error.strerror}"
             mend = f"is {self.folder} yours, and is there room? To begin anew, delete it"
             raise ServerError(f"{where}: {mend}") from error
+
+    def _take_lock(self) -> None:
+        """Lock the folder; for two seconds a server that was killed may still have the lock."""
+        for _ in range(40):
+            with suppress(BlockingIOError):
+                return fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            time.sleep(0.05)
+        return fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def _start(self, program: str, family: str, options: tuple[str, ...]) -> None:
         check_port_is_free(self.port, self.host)

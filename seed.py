@@ -429,7 +429,7 @@ OPTIONS = "host, port, user, password, socket, ssl_mode, ssl_ca, ssl_cert, ssl_k
 
 
 def connection_settings() -> dict[str, Any]:
-    """Return the arguments of connect(), from MYSQL_* variables, ~/.my.cnf, then the defaults.
+    """Return what connect_db() needs, from MYSQL_* variables, ~/.my.cnf, then the defaults.
 
     Raises InputError for a value that makes no sense, OSError for a file that cannot be read.
     """
@@ -466,9 +466,11 @@ def read_option_file(path: str) -> dict[str, str]:
             if line.startswith("["):
                 group = line[1:].partition("]")[0].strip().lower()
             elif group == "client" and equals and name in OPTIONS.split(", "):
-                quoted = value.startswith(("'", '"'))  # elsewhere a # begins a comment
-                value = value[1:].partition(value[0])[0] if quoted else value.partition("#")[0]
-                options[name] = (value if quoted else value.rstrip()).replace(r"\\", "\\")
+                if value.startswith(("'", '"')):
+                    value = value[1:].partition(value[0])[0]
+                else:  # a # begins a comment
+                    value = value.partition("#")[0].rstrip()
+                options[name] = value.replace(r"\\", "\\")
     return options
 
 
@@ -496,8 +498,10 @@ def size_argument(description: str, name: str, default: int, help: str) -> int:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(name, nargs="?", type=int, default=default, help=f"{help} ({default})")
     size: int = getattr(parser.parse_args(), name)
-    if not 1 <= size <= sys.maxsize:
-        parser.error(f"{name} must be from 1 to {sys.maxsize}, not {size}")
+    try:
+        check_size(name, size)
+    except ValueError as error:
+        parser.error(str(error))
     return size
 
 

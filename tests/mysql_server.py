@@ -87,7 +87,7 @@ class PrivateServer:
             with suppress(BlockingIOError):
                 return fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             time.sleep(0.05)
-        return fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        raise BlockingIOError
 
     def _start(self, program: str, family: str, options: tuple[str, ...]) -> None:
         check_port_is_free(self.port, self.host)
@@ -224,8 +224,10 @@ class PrivateServer:
         try:
             pid = int(self.pid_file.read_text())
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except PermissionError:  # the folder is another user's
-            raise
+        except PermissionError as error:
+            name, owner = self.folder.name, self.folder.owner()
+            mend = f"do this as {owner}, or delete {name} as {owner}, and begin anew"
+            raise ServerError(f"{name} belongs to {owner}: {mend}") from error
         except (OSError, ValueError):
             return None
         # Another process may have the number by now; a dead one has an empty command line.
@@ -286,12 +288,7 @@ def main() -> None:
     if host not in ("localhost", "127.0.0.1"):
         raise ServerError(f"MYSQL_HOST is {host}, but this is for this machine: unset MYSQL_HOST")
     server = PrivateServer(PROJECT / ".mysql", port, user, password)
-    try:
-        running = server.running()
-    except PermissionError as error:
-        owner = server.folder.owner()
-        mend = f"do this as {owner}, or delete .mysql as {owner}, and begin anew"
-        raise ServerError(f".mysql belongs to {owner}: {mend}") from error
+    running = server.running()
     if action == "stop":
         server.stop()
         print("Stopped; its data stays in .mysql/" if running else "Not running")

@@ -240,4 +240,4 @@ def test_a_query_that_somebody_ends(seeded, server, start):
         server.rows(f"KILL QUERY {number}")
         output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (1, "")  # and no average
-    assert re.fullmatch(r".*interrupted \(error 1317\)\. ?\n", errors)
+    assert re.fullmatch(r".*interrupted \(error 1317\)\.\n", errors)

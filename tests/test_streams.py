@@ -49,7 +49,8 @@ def test_a_stop_reads_no_more_and_leaves_nothing(wide, how):
             gc.collect()
         assert (count.selects, count.connections) == (1, 1)
         if name != "stream_user_ages":  # all of these fit into a socket's buffers
-            assert count.rows_read < WIDE * 0.9
+            # A page is read whole, and no more than it.
+            assert count.rows_read < (100 if name == "lazy_pagination" else WIDE * 0.9)
     wide.wait_until_left_alone()
 
 
@@ -145,7 +146,7 @@ def test_a_script_that_is_cut_ends_with_one_line(wide, start, script):
     wide.kill()
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert re.fullmatch(rf"{script}: .* \(error 20\d\d\)\. ?\n", errors)
+    assert re.fullmatch(rf"{script}: .* \(error 20\d\d\)\.\n", errors)
 
 
 def test_no_limit_of_the_server_cuts_a_stream(seeded, with_global):

@@ -29,23 +29,13 @@ from memory_profiler import memory_usage
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import seed  # noqa: E402
-from made_users import FIRST_USERS, write_csv  # noqa: E402
+from made_users import write_csv  # noqa: E402
 from mysql_server import PrivateServer, free_port  # noqa: E402
 
 SCRIPTS = ["0-stream_users", "1-batch_processing", "2-lazy_paginate", "4-stream_ages"]
 stream, batches, pages, ages = map(importlib.import_module, SCRIPTS)
 USERS = seed.SELECT_USERS
 ROUNDS = 3
-TABLES = ["user_data", "imports.indexed"]
-SETUP = [
-    "SET GLOBAL local_infile = 1",
-    "CREATE DATABASE imports",
-    "CREATE TABLE imports.indexed LIKE user_data",
-    "INSERT INTO imports.indexed SELECT * FROM user_data",
-    "ALTER TABLE imports.indexed ADD KEY idx_age (age), ADD KEY idx_email (email)",
-]
-LOAD_DATA = """LOAD DATA LOCAL INFILE %s INTO TABLE user_data CHARACTER SET utf8mb4
-FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '"' IGNORE 1 LINES"""
 
 
 def fetch(query: str = USERS, method: str = "fetchall", dictionary: bool = True) -> Iterator[Any]:
@@ -59,9 +49,9 @@ def fetch(query: str = USERS, method: str = "fetchall", dictionary: bool = True)
             yield from iter(cursor.fetchone, None)
 
 
-def select(clause: str, table: str = "user_data") -> Iterator[dict[str, Any]]:
+def select(clause: str) -> Iterator[dict[str, Any]]:
     with seed.open_stream(cursor_class=seed.UserCursor) as cursor:
-        cursor.execute(f"{USERS.replace('user_data', table)} {clause}")
+        cursor.execute(f"{USERS} {clause}")
         yield from iter(cursor.fetchone, None)
 
 
@@ -72,11 +62,6 @@ def over_25(in_batches: bool) -> int:
 
 def average_of_list() -> float:
     return statistics.fmean(age for (age,) in fetch("SELECT age FROM user_data", dictionary=False))
-
-
-def cut_pages() -> Iterator[list]:
-    users = fetch(f"{USERS} ORDER BY user_id")
-    return iter(lambda: list(islice(users, 100)), [])
 
 
 def sample_pages() -> Iterator[list]:
@@ -92,27 +77,24 @@ def page_after_90_percent(by_offset: bool) -> Iterator[dict[str, Any]]:
     return select("WHERE user_id > 'e666' ORDER BY user_id LIMIT 100")  # ids are spread evenly
 
 
-def import_file(way: str = "seed.py", file: str = "all.csv") -> int:
-    """Import a file into an empty copy of the table that is read, in a database of its own."""
-    path = Path.home() / file  # HOME is the folder of main(), in other processes too
+def import_file(row_by_row: bool = False) -> int:
+    """Import all users into an empty copy of the table that is read, in a database of its own."""
+    path = Path.home() / "all.csv"  # HOME is the folder of main(), in other processes too
     server = PrivateServer(Path.home(), int(os.environ["MYSQL_PORT"]), password="p")
-    with server.connect(database="imports", allow_local_infile=True) as connection:
+    with server.connect(database="imports") as connection:
         connection.cmd_query("DROP TABLE IF EXISTS user_data")
         connection.cmd_query(f"CREATE TABLE user_data LIKE {seed.DATABASE}.user_data")
-        cursor = connection.cursor()
-        if way == "LOAD DATA":
-            cursor.execute(LOAD_DATA, [str(path)])
-            return cursor.rowcount
-        if way == "INSERT":  # of a sample, one statement and one commit a row
-            sample = min(20_000, int(os.environ["MEASURED_ROWS"]) // 2)
-            with path.open(encoding="utf-8", newline="") as lines:
-                for user in islice(csv.reader(lines), 1, 1 + sample):
-                    cursor.execute("INSERT INTO user_data VALUES (%s, %s, %s, %s)", user)
-            return sample
-        return seed.insert_data(connection, path)[0]
+        if not row_by_row:
+            return seed.insert_data(connection, path)[0]
+        # Of a sample, one statement and one commit a row
+        sample = min(20_000, int(os.environ["MEASURED_ROWS"]) // 2)
+        with path.open(encoding="utf-8", newline="") as lines, connection.cursor() as cursor:
+            for user in islice(csv.reader(lines), 1, 1 + sample):
+                cursor.execute("INSERT INTO user_data VALUES (%s, %s, %s, %s)", user)
+        return sample
 
 
-def run(work: Callable, most: int | None = None) -> Any:
+def result_of(work: Callable, most: int | None = None) -> Any:
     """Return what a work returns; of an iterator, how many values it gives, up to most."""
     found = work()
     return sum(1 for _ in islice(found, most)) if isinstance(found, Iterator) else found
@@ -120,24 +102,18 @@ def run(work: Callable, most: int | None = None) -> Any:
 
 fetch_one = partial(fetch, USERS, "fetchone")
 by_page = partial(pages.lazy_pagination, 100)
-six = [partial(run, way, 6) for way in (fetch_one, stream.stream_users)]
-in_order = [partial(import_file, way, "in_order.csv") for way in ("LOAD DATA", "seed.py")]
+six = [partial(result_of, way, 6) for way in (fetch_one, stream.stream_users)]
 deep = [partial(page_after_90_percent, by_offset) for by_offset in (True, False)]
-by_email, by_age = f"WHERE email = '{FIRST_USERS[0][2]}'", "WHERE age > 25"
 # Task, name of the traditional way, it, ours: no lambda, as they go to other processes.
 COMPARISONS = [
     ("load users", "`fetchall()`", fetch, stream.stream_users),
     ("load users", "the driver's `fetchone()`", fetch_one, stream.stream_users),
     ("filter users over 25", "`fetchall()`", partial(over_25, False), partial(over_25, True)),
     ("average age", "`fetchall()`", average_of_list, ages.calculate_average_age),
-    ("pages of 100", "`fetchall()`, cut", cut_pages, by_page),
     ("pages of 100", "`OFFSET`", sample_pages, by_page),
     ("the page after 90 %", "`OFFSET`", *deep),
     ("stop after 6 users", "`close()` alone", *six),
-    ("seed", "one `INSERT` per row", partial(import_file, "INSERT"), import_file),
-    ("seed in memory", "`LOAD DATA LOCAL INFILE`", *in_order),
-    ("one user by email", "no `idx_email`", *(partial(select, by_email, t) for t in TABLES)),
-    ("users over 25 in SQL", "no `idx_age`", *(partial(select, by_age, t) for t in TABLES)),
+    ("seed", "one `INSERT` per row", partial(import_file, True), import_file),
 ]
 
 
@@ -147,7 +123,7 @@ def measure_time(what: str, *works: Callable) -> Iterator[tuple]:
     for _ in range(ROUNDS):
         for work, own_runs in zip(works, runs, strict=True):
             start = time.perf_counter()
-            own_runs.append((run(work), time.perf_counter() - start))
+            own_runs.append((result_of(work), time.perf_counter() - start))
         print(what, [f"{own_runs[-1][1]:.3f} s" for own_runs in runs], file=sys.stderr)
     return zip(*map(statistics.median_low, runs), strict=True)
 
@@ -156,7 +132,8 @@ def added_memory(work: Callable, *arguments: Any) -> float:
     """Return the most memory in MiB that the work adds to this process, sampled every 10 ms."""
     seed.connect_to_prodev().close()  # what the driver loads for its first connection is no part
     before = memory_usage(-1, max_usage=True)
-    return memory_usage((run, [partial(work, *arguments)]), interval=0.01, max_usage=True) - before
+    work = (result_of, [partial(work, *arguments)])
+    return memory_usage(work, interval=0.01, max_usage=True) - before
 
 
 def in_a_process_of_its_own(function: Callable, *arguments: Any) -> Any:
@@ -165,14 +142,14 @@ def in_a_process_of_its_own(function: Callable, *arguments: Any) -> Any:
 
 
 def compare_ways() -> None:
-    print("| task | traditional way | its time → ours | its memory → ours |")
+    print("| task | way | its seconds→ours | MiB |")
     print("| --- | --- | ---: | ---: |")
     for task, way, *works in COMPARISONS:
         (done, whole), (slow, fast) = measure_time(f"{task}, {way}", *works)
         large, small = (in_a_process_of_its_own(added_memory, work) for work in works)
         slow, mark = (slow * whole / done, r"\*") if done < whole else (slow, "")
-        times = f"{slow:,.3f}{mark} → {fast:,.3f} s ({fast / slow - 1:+.1%})"
-        print(f"| {task} | {way} | {times} | {large:,.1f} → {small:,.2f} MiB |", flush=True)
+        times, memory = f"{slow:,.3f}{mark}→{fast:,.3f}", f"{large:,.1f}→{small:,.2f}"
+        print(f"| {task} | {way} | {times} | {memory} |", flush=True)
     print("\n\\* extrapolated from a sample\n")
 
 
@@ -199,18 +176,14 @@ def main() -> None:
     if rows < 1000:  # the deepest page would not be full
         parser.error(f"ROWS must be 1,000 or more, not {rows}")
     with tempfile.TemporaryDirectory() as folder:
-        with open(Path(folder, "all.csv"), "w+", encoding="utf-8") as file:
+        with open(Path(folder, "all.csv"), "w", encoding="utf-8") as file:
             write_csv(file, rows)
-            file.seek(0)
-            header, *users = islice(file, 1 + 200_000)  # as many as a server's memory holds
-        Path(folder, "in_order.csv").write_text("".join([header, *sorted(users)]), encoding="utf-8")
         with PrivateServer(Path(folder, "server"), free_port(), password="p") as server:
             os.environ.update(server.environment(), HOME=folder, MEASURED_ROWS=str(rows))
             command = [sys.executable, seed.__file__, "all.csv"]
             subprocess.run(command, cwd=folder, stdout=sys.stderr, check=True)
-            with server.connect(database=seed.DATABASE) as connection:
-                for statement in SETUP:
-                    connection.cmd_query(statement)
+            with server.connect() as connection:
+                connection.cmd_query("CREATE DATABASE imports")
             extension = "with its" if mysql.connector.HAVE_CEXT else "without"
             driver = f"mysql-connector-python {mysql.connector.__version__} {extension} C extension"
             python = f"Python {sys.version.split()[0]}, {os.cpu_count()} cores"

@@ -17,8 +17,7 @@ class Cluster:
     """What both kinds have in common: a node soon has what the others have committed."""
 
     limits: list[tuple[str, int, int]]  # of a transaction: variable, value, number of the error
-    conflicts: list[tuple[int, int]]  # users whom another node inserts, number of the error
-    refused: list[str]  # scripts at a node that refuses
+    refusers: list[str]  # scripts at a node that refuses
     refusal: str  # the end of what they say
     node = ThrowAwayServer
 
@@ -68,8 +67,7 @@ class GaleraNode(ThrowAwayServer):
 
 class Galera(Cluster):
     limits = [("wsrep_max_ws_rows", 100, 1180), ("wsrep_max_ws_size", 10_000, 1105)]
-    conflicts = [(1, 1213)]
-    refused = EVERYTHING
+    refusers = EVERYTHING
     refusal = "WSREP has not yet prepared node for application use (error 1047)."
     node = GaleraNode
     writers = Cluster.alive
@@ -109,9 +107,7 @@ class Galera(Cluster):
 class Group(Cluster):
     limits = [("group_replication_transaction_size_limit", 20_000, 3100)]
     limits += [("max_binlog_cache_size", 4096, 1197)]
-    # One user is applied at once; while there are others to apply, the group refuses the import.
-    conflicts = [(1, 1180), (20_000, 3101)]
-    refused = ["seed.py"]
+    refusers = ["seed.py"]
     refusal = "--super-read-only option so it cannot execute this statement (error 1290)."
 
     def lacks(self, server: ThrowAwayServer) -> str:
@@ -200,6 +196,6 @@ class Shards:
         for node in (self.head, *self.shards):
             node.kill()
 
-    def counts(self) -> list[int]:
+    def sizes(self) -> list[int]:
         """Return how many users each shard has."""
         return [shard.rows(COUNT, "ALX_prodev")[0][0] for shard in self.shards]

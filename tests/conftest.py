@@ -68,31 +68,14 @@ def no_database(any_server) -> None:
 
 
 @pytest.fixture
-def empty(any_server):
+def empty(no_database):
     """A connection to the database, which has an empty table; it commits each statement."""
     with seed.connect_db() as connection:
         connection.autocommit = True
         seed.create_database(connection)
         connection.database = seed.DATABASE
-        # A table is made anew only where a test has changed it: a server takes its time for that.
-        if as_it_is(connection) != as_made:
-            connection.cmd_query(f"DROP DATABASE {seed.DATABASE}")
-            seed.create_database(connection)
-            connection.database = seed.DATABASE
-            seed.create_table(connection)
-            as_made[:] = as_it_is(connection)
-        connection.cmd_query("DELETE FROM user_data")
+        connection.cmd_query(seed.CREATE_TABLE)
         yield connection
-
-
-as_made: list = []  # what as_it_is() gives of a new database
-
-
-def as_it_is(connection) -> list:
-    """Return what a test may have changed in the database, but for the rows."""
-    tables = seed.query(connection, "SHOW TABLES")
-    shapes = [seed.query(connection, f"SHOW CREATE TABLE `{name}`") for (name,) in tables]
-    return [*shapes, [row[:4] for row in seed.query(connection, "SHOW TRIGGERS")]]
 
 
 @pytest.fixture
@@ -102,25 +85,21 @@ def seeded(empty):
     return empty
 
 
-@pytest.fixture(scope="session")
-def kept(server):
-    """The server with a table of WIDE users in another database."""
-    server.rows("CREATE DATABASE kept")
-    server.rows(seed.CREATE_TABLE, "kept")
-    helpers.insert_wide_users(server, "kept")
-    return server
-
-
 @pytest.fixture
-def wide(kept, no_database):
+def wide(empty, server):
     """The server, with WIDE users in the database; a test may kill it, but changes none of them."""
-    kept.rows("CREATE DATABASE ALX_prodev")
-    kept.rows("RENAME TABLE kept.user_data TO ALX_prodev.user_data")
-    yield kept
-    if not kept.running():
-        kept.start()
-    kept.kill_connections()  # what a test that failed has left holds the table
-    kept.rows("RENAME TABLE ALX_prodev.user_data TO kept.user_data")
+    if not server.rows("SHOW DATABASES LIKE 'kept'"):
+        helpers.insert_wide_users(server)
+        server.rows("CREATE DATABASE kept")
+    else:
+        server.rows("DROP TABLE ALX_prodev.user_data")
+        server.rows("RENAME TABLE kept.user_data TO ALX_prodev.user_data")
+    empty.close()
+    yield server
+    if not server.running():
+        server.start()
+    server.kill_connections()  # what a test that failed has left holds the table
+    server.rows("RENAME TABLE ALX_prodev.user_data TO kept.user_data")
 
 
 @pytest.fixture
@@ -161,9 +140,9 @@ def account(server, settings):
     """A function that makes an account with the given rights, to which the variables lead."""
     accounts = []
 
-    def account(name: str, *rights: str, options: str = "") -> None:
+    def account(name: str, *rights: str, identified: str = "BY 'p'", options: str = "") -> None:
         accounts.append(f"{name}@localhost")
-        server.rows(f"CREATE USER {accounts[-1]} IDENTIFIED BY 'p' {options}")
+        server.rows(f"CREATE USER {accounts[-1]} IDENTIFIED {identified} {options}")
         for right in rights:
             server.rows(f"GRANT {right} TO {accounts[-1]}")
         settings(USER=name, PASSWORD="p")

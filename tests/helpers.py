@@ -1,4 +1,4 @@
-"""What several test modules use: servers to throw away, processes, counts, a network, files."""
+"""What several test modules use: servers to throw away, counts, a network, scripts, files."""
 
 import contextlib
 import csv
@@ -13,13 +13,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 from unittest.mock import patch
+
+import mysql.connector
 
 from made_users import made_users
 from mysql_server import PROJECT, PrivateServer, ServerError, server_program
@@ -71,13 +73,6 @@ def wait_until(condition, process: subprocess.Popen | None = None, pause: float 
 # Servers
 
 
-def ask(connection, statement: str) -> list[tuple]:
-    """Return what a statement gives."""
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-        return cursor.fetchall() if cursor.with_rows else []
-
-
 class ThrowAwayServer(PrivateServer):
     """A private server with all rights, on a copy of an empty one's data, that ends by a kill."""
 
@@ -108,108 +103,96 @@ class ThrowAwayServer(PrivateServer):
 
     def rows(self, statement: str, database: str | None = None) -> list[tuple]:
         """Return what a statement gives, on a connection of its own."""
-        with self.connect(database=database) as connection:
-            return ask(connection, statement)
+        # TLS takes MySQL 25 ms. (The first connection, start()'s own, must have it.)
+        connection = self.connect(database=database, ssl_disabled=True)
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.with_rows else []
 
-    def processes(self) -> list[tuple]:
-        """Return the rows of SHOW PROCESSLIST for the clients' connections, but for its own."""
-        rows = self.rows("SHOW PROCESSLIST")
-        others = [row for row in rows if row[7] != "SHOW PROCESSLIST"]
-        return [row for row in others if row[1] not in ("system user", "event_scheduler")]
-
-    def runs(self, text: str) -> Callable[[], bool]:
-        """Return a condition: some connection runs a query, or is in a state, with that text."""
-        return lambda: any(text in f"{row[6]} {row[7]}" for row in self.processes())
+    def connections(self, doing: str = "") -> list[int]:
+        """Return the numbers of other clients' connections, in whose query or state the text is."""
+        others = "id <> CONNECTION_ID() AND user <> 'system user'"
+        doing = f"CONCAT_WS(' ', state, info) LIKE '%{doing}%'"
+        rows = self.rows(
+            f"SELECT id FROM information_schema.processlist WHERE {others} AND {doing}"
+        )
+        return [number for (number,) in rows]
 
     def wait_until_left_alone(self) -> None:
         """Wait for the connections that are just closing; a minute is a failure."""
-        wait_until(lambda: not self.processes())
+        wait_until(lambda: not self.connections())
 
     def kill_connections(self) -> None:
-        """Kill every client connection of its account."""
-        for number, user, *_ in self.processes():
-            if user == self.user:
-                with contextlib.suppress(Exception):
-                    self.rows(f"KILL {number}")
+        for number in self.connections():
+            with contextlib.suppress(mysql.connector.Error):  # it has just ended by itself
+                self.rows(f"KILL {number}")
 
 
-def insert_wide_users(server: ThrowAwayServer, database: str) -> None:
+def insert_wide_users(server: ThrowAwayServer) -> None:
     """Insert WIDE users into an empty table."""
-    users = ", ".join(["(UUID(), REPEAT('😀', 255), 'a@b', 30)"] * 625)
-    server.rows(f"INSERT INTO user_data VALUES {users}", database)
-    while server.rows("SELECT COUNT(*) FROM user_data", database) != [(WIDE,)]:
-        double = "INSERT INTO user_data SELECT UUID(), name, email, age FROM user_data"
-        server.rows(double, database)
+    many = "information_schema.collations AS a, information_schema.collations AS b"
+    user = f"SELECT UUID(), REPEAT('😀', 255), 'a@b', 30 FROM {many} LIMIT {WIDE}"
+    server.rows(f"INSERT INTO user_data {user}", seed.DATABASE)
 
 
 @contextlib.contextmanager
 def counting(server: ThrowAwayServer) -> Iterator[SimpleNamespace]:
     """Count what a server is asked for within the block: there to be seen after it."""
     count = SimpleNamespace()
-    with server.connect() as connection:
+    with server.connect() as own:
 
         def rows_read() -> int:  # in the order of an index, and in a scan of the table
-            status = ask(connection, "SHOW GLOBAL STATUS LIKE 'Handler_read_%next'")
+            status = seed.query(own, "SHOW GLOBAL STATUS LIKE 'Handler_read_%next'")
             return sum(int(value) for _, value in status)
 
-        for statement in ("SET GLOBAL log_output = 'TABLE'", "TRUNCATE mysql.general_log"):
-            ask(connection, statement)
-        ask(connection, "SET GLOBAL general_log = 1")
+        own.cmd_query("SET GLOBAL log_output = 'TABLE'")
+        own.cmd_query("TRUNCATE mysql.general_log")
+        own.cmd_query("SET GLOBAL general_log = 1")
         first, second = rows_read(), rows_read()  # to ask reads rows, too: as many each time
         try:
             yield count
         finally:
-            ask(connection, "SET GLOBAL general_log = 0")
+            own.cmd_query("SET GLOBAL general_log = 0")
         count.rows_read = rows_read() + first - 2 * second
         log = "SELECT command_type, CONVERT(argument USING utf8mb4) FROM mysql.general_log"
-        log = ask(connection, f"{log} WHERE thread_id <> CONNECTION_ID()")
+        log = seed.query(own, f"{log} WHERE thread_id <> CONNECTION_ID()")
     count.queries = [text for command, text in log if command == "Query"]
     count.connections = sum(command == "Connect" for command, _ in log)
     count.selects = sum("FROM user_data" in text for text in count.queries)
 
 
-class Proxy:
-    """Lead each connection to a server, as a router does."""
+@contextlib.contextmanager
+def router(server: ThrowAwayServer) -> Iterator[tuple[int, list[socket.socket]]]:
+    """Lead each connection to a port on to a server; give that port, and the clients' sockets."""
+    clients, servers = [], []
 
-    def __init__(self, server: ThrowAwayServer) -> None:
-        self._server = (server.host, server.port)
-        self._sockets: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(self._server)
-                self._sockets += [client, server]
-                for ends in ((client, server), (server, client)):
-                    threading.Thread(target=self._forward, args=ends, daemon=True).start()
-
-    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+    def forward(source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 target.sendall(data)
-        with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
 
-    def cut_replies(self) -> None:
-        """Let nothing more through from the server, and end the way to the clients."""
-        for client in self._sockets[::2]:
-            with contextlib.suppress(OSError):
-                client.shutdown(socket.SHUT_WR)
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                clients.append(listener.accept()[0])
+                servers.append(socket.create_connection((server.host, server.port)))
+                for ends in (clients[-1], servers[-1]), (servers[-1], clients[-1]):
+                    threading.Thread(target=forward, args=ends, daemon=True).start()
 
-    def __enter__(self):
-        return self
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        yield listener.getsockname()[1], clients
+    for end in clients + servers:
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads from it
+        end.close()  # only this ends a server's send where nobody has read what came before
 
-    def __exit__(self, *_: object) -> None:
-        """Break all connections."""
-        self._listener.close()
-        for end in self._sockets:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads from it
-            end.close()  # only this ends a server's send where nobody has read what came before
+
+def cut_replies(clients: list[socket.socket]) -> None:
+    """Let nothing more through to a router's clients: to them, the server has ended."""
+    for client in clients:
+        client.shutdown(socket.SHUT_WR)
 
 
 # Scripts
@@ -223,7 +206,7 @@ class Done(NamedTuple):
     errors: str
 
 
-def run(script: str, *arguments: object) -> Done:
+def ran(script: str, *arguments: object) -> Done:
     """Run a script's main() as the script does, in this process."""
     main = __import__(script.removesuffix(".py")).main
     output, errors, status = io.StringIO(), io.StringIO(), 0
@@ -245,31 +228,42 @@ def refused(done: Done) -> str:
     return done.errors.split(": ", 1)[1].rstrip("\n")
 
 
-def counts(done: Done) -> tuple[int, int]:
+def assert_import_lost(process: subprocess.Popen) -> None:
+    """See that an import ends with the one line of an error of the server."""
+    _, errors = process.communicate(timeout=60)
+    line = refused(Done(process.returncode, "", errors))
+    assert "; an import is whole or nothing (error " in line
+
+
+def imported(done: Done) -> tuple[int, int]:
     """Return how many users an import has inserted, and how many were there already."""
     assert (done.status, done.errors) == (0, ""), done
     inserted, _, _, already_there, *_ = done.output.splitlines()[-1].split()
     return int(inserted), int(already_there)
 
 
-def shell(command: str, **options) -> Done:
-    """Run a shell command in the project's folder, where python is that of the tests."""
+def shell(command: str, *arguments: object, **options) -> Done:
+    """Run a shell command, in which $1 is the first argument, in the project's folder.
+
+    Its python is that of the tests.
+    """
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONIOENCODING": "utf-8"}
     environment |= options.pop("env", {})
     options = {"cwd": project, "env": environment, "capture_output": True, **options}
-    done = subprocess.run(["bash", "-c", command], encoding="utf-8", timeout=300, **options)
+    command = ["bash", "-c", command, "bash", *map(str, arguments)]
+    done = subprocess.run(command, encoding="utf-8", timeout=300, **options)
     return Done(done.returncode, done.stdout, done.stderr)
 
 
 def imports_at_once(files: list[Path], servers: list[ThrowAwayServer]) -> list[tuple[int, int]]:
     """Import files at servers, all at once; return the counts of each."""
 
-    def imported(file: Path, server: ThrowAwayServer) -> tuple[int, int]:
-        return counts(shell(f"python seed.py '{file}'", env=server.environment()))
+    def import_one(file: Path, server: ThrowAwayServer) -> tuple[int, int]:
+        return imported(shell('python seed.py "$1"', file, env=server.environment()))
 
     with ThreadPoolExecutor(len(files)) as pool:
-        return list(pool.map(imported, files, servers))
+        return list(pool.map(import_one, files, servers))
 
 
 def query(statement: str) -> list[tuple]:

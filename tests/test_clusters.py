@@ -14,7 +14,7 @@ from clusters import KIND, SIZE
 
 import helpers
 import seed
-from helpers import ALL_USERS, INSERT, SCRIPTS, WIDE, counts, first_users, refused, run, stream
+from helpers import ALL_USERS, INSERT, SCRIPTS, WIDE, first_users, imported, ran, refused, stream
 
 pytestmark = pytest.mark.cluster
 HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/bin")
@@ -50,7 +50,7 @@ def cluster(started_cluster, settings):
         started_cluster.start()
         started_cluster.wait_for(SIZE)
     settings(started_cluster.nodes[0]).rows("DROP DATABASE IF EXISTS ALX_prodev")
-    assert run("seed.py", os.devnull).status == 1  # makes the table
+    assert ran("seed.py", os.devnull).status == 1  # makes the table
     started_cluster.wait_until_applied()
     return started_cluster
 
@@ -58,7 +58,7 @@ def cluster(started_cluster, settings):
 @pytest.fixture
 def wide_cluster(cluster):
     """The same with WIDE users."""
-    helpers.insert_wide_users(cluster.nodes[0], "ALX_prodev")
+    helpers.insert_wide_users(cluster.nodes[0])
     cluster.wait_until_applied()
     return cluster
 
@@ -82,12 +82,12 @@ def router(wide_cluster, settings, tmp_path):
 def test_what_is_seeded_at_one_node_is_read_at_another(cluster, settings, csv_file):
     one, other, _ = cluster.nodes
     one.rows("DROP DATABASE ALX_prodev")
-    assert counts(run("seed.py", csv_file(20_000))) == (20_000, 0)
+    assert imported(ran("seed.py", csv_file(20_000))) == (20_000, 0)
     assert cluster.counts() == [(20_000, 20_000)] * SIZE
-    expected = [run(script, *ALL_USERS[script]) for script in SCRIPTS]
+    expected = [ran(script, *ALL_USERS[script]) for script in SCRIPTS]
     assert [(done.status, done.errors) for done in expected] == [(0, "")] * len(SCRIPTS)
     settings(other)
-    assert [run(script, *ALL_USERS[script]) for script in SCRIPTS] == expected
+    assert [ran(script, *ALL_USERS[script]) for script in SCRIPTS] == expected
 
 
 def test_imports_at_several_nodes_at_once(cluster, csv_file):
@@ -98,39 +98,10 @@ def test_imports_at_several_nodes_at_once(cluster, csv_file):
     assert cluster.counts() == [(20_000, 20_000)] * SIZE
 
 
-@pytest.mark.parametrize(("count", "number"), KIND.conflicts)
-def test_an_import_that_another_node_undoes_is_tried_again(cluster, monkeypatch, count, number):
-    """Another one has just committed a user of the same file, as the last of so many."""
-    errors = []
-    insert_users = seed.insert_users
-
-    def noting_errors(*arguments):
-        try:
-            return insert_users(*arguments)
-        except mysql.connector.Error as error:
-            errors.append(error.errno)
-            raise
-
-    def insert_others(_):  # before the COMMIT
-        if not errors:
-            others = [*first_users(999 + count)[1000:], (first_users(1)[0][0], "Ann", "a@b", 1)]
-            with other.cursor() as cursor:
-                cursor.executemany(INSERT, others)
-            if count == 1:
-                cluster.wait_until_applied()
-
-    monkeypatch.setattr(seed, "insert_users", noting_errors)
-    with seed.connect_to_prodev() as connection, cluster.nodes[1].connect() as other:
-        other.database = seed.DATABASE
-        assert seed.insert_data(connection, seed.CSV_FILE, insert_others) == (999, 1)
-    assert errors[0] == number
-    assert cluster.counts() == [(999 + count, 999 + count)] * SIZE
-
-
 @pytest.mark.parametrize(("limit", "value", "number"), KIND.limits)
 def test_an_import_over_the_size_of_a_transaction(cluster, with_global, limit, value, number):
     with_global(limit, value, cluster.nodes[0])
-    assert refused(run("seed.py")).endswith(f"(error {number}).")
+    assert refused(ran("seed.py")).endswith(f"(error {number}).")
     assert cluster.counts() == [(0, 0)] * SIZE
 
 
@@ -155,17 +126,10 @@ def held_import(
         yield process, importing()[0]
 
 
-def assert_lost(process: subprocess.Popen) -> None:
-    """See that an import ends with one line that says what to do."""
-    _, errors = process.communicate(timeout=60)
-    line = refused(helpers.Done(process.returncode, "", errors))
-    assert "; an import is whole or nothing (error " in line
-
-
 def test_a_node_that_dies_and_one_that_refuses(wide_cluster, settings, start, csv_file):
     cluster, node = wide_cluster, wide_cluster.nodes[0]
     file = csv_file(3000)
-    assert run("seed.py").status == 0  # the first 1,000 of them
+    assert ran("seed.py").status == 0  # the first 1,000 of them
     cluster.one_writer()
     rows = stream.stream_users()
     next(rows)
@@ -173,23 +137,23 @@ def test_a_node_that_dies_and_one_that_refuses(wide_cluster, settings, start, cs
         node.kill()
         with pytest.raises(mysql.connector.Error):
             sum(1 for _ in rows)
-        assert_lost(process)
+        helpers.assert_import_lost(process)
 
     # Another one has nothing of that import, and completes it.
     cluster.wait_for(SIZE - 1)
     settings(cluster.writers()[0])
     assert cluster.counts() == [(WIDE + 1000, WIDE + 1000)] * (SIZE - 1)
-    assert counts(run("seed.py", file)) == (2000, 1000)
+    assert imported(ran("seed.py", file)) == (2000, 1000)
     assert cluster.counts() == [(WIDE + 3000, WIDE + 3000)] * (SIZE - 1)
-    read = {script: run(script, *ALL_USERS[script]) for script in SCRIPTS}
+    read = {script: ran(script, *ALL_USERS[script]) for script in SCRIPTS}
     assert read[SCRIPTS[0]].output.count("\n") == WIDE + 3000
 
     settings(cluster.refusing())
-    for script in cluster.refused:
-        line = refused(run(script)).replace("; an import is whole or nothing", "")
+    for script in cluster.refusers:
+        line = refused(ran(script)).replace("; an import is whole or nothing", "")
         assert line.endswith(cluster.refusal)
-    for script in {*SCRIPTS} - {*cluster.refused}:
-        assert run(script, *ALL_USERS[script]) == read[script]
+    for script in {*SCRIPTS} - {*cluster.refusers}:
+        assert ran(script, *ALL_USERS[script]) == read[script]
 
 
 # Behind a router, HAProxy in TCP mode
@@ -197,10 +161,10 @@ def test_a_node_that_dies_and_one_that_refuses(wide_cluster, settings, start, cs
 
 def test_all_scripts_behind_a_router(router):
     for _ in range(SIZE + 1):  # at whichever node
-        assert run("seed.py").status == 0
+        assert ran("seed.py").status == 0
         assert router.counts() == [(WIDE + 1000, WIDE + 1000)] * SIZE
     for script in SCRIPTS:
-        [done] = {run(script) for _ in range(SIZE + 1)}
+        [done] = {ran(script) for _ in range(SIZE + 1)}
         assert (done.status, done.errors, done.output != "") == (0, "", True)
 
 
@@ -210,7 +174,7 @@ def test_a_server_that_dies_behind_the_router(router, start, csv_file):
     assert all(map(next, streams))  # each is led to a node of its own
     with held_import(start, file, router.nodes) as (process, node):
         node.kill()
-        assert_lost(process)
+        helpers.assert_import_lost(process)
     found = []
     for rows in streams:
         with suppress(mysql.connector.Error):
@@ -218,4 +182,4 @@ def test_a_server_that_dies_behind_the_router(router, start, csv_file):
     assert found == [WIDE] * (SIZE - 1)
     # Once the others agree that it is dead, they have nothing of that import, and complete it.
     router.wait_for(SIZE - 1)
-    assert counts(run("seed.py", file)) == (3000, 0)
+    assert imported(ran("seed.py", file)) == (3000, 0)

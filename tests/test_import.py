@@ -4,13 +4,14 @@ import os
 import re
 import signal
 import threading
+from unittest.mock import call, patch
 
 import mysql.connector
 import pytest
 
 import helpers
 import seed
-from helpers import COUNT, INSERT, counts, csv_text, first_users, query, run, shell, wait_until
+from helpers import COUNT, INSERT, csv_text, first_users, imported, query, ran, shell, wait_until
 
 
 def test_seed_reports_what_it_did_on_one_connection(no_database, server):
@@ -20,7 +21,7 @@ def test_seed_reports_what_it_did_on_one_connection(no_database, server):
         ([], "0 users inserted, 1000 already there (or twice in the file)"),
     ]:
         with helpers.counting(server) as count:
-            done = run("seed.py")
+            done = ran("seed.py")
         assert count.connections == 1
         statements = [" ".join(text.split()) for text in count.queries]
         assert [text[:15].strip() for text in statements if text[:6] == "CREATE"] == created
@@ -60,32 +61,23 @@ def test_transactions_are_the_callers(empty, with_global, csv_file):
     assert query(COUNT) == [(1, 1)]
 
 
-def test_an_import_that_is_interrupted_is_rolled_back(empty, csv_file):
-    def interrupt(rows: int) -> None:
-        if rows == 2000:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        seed.insert_data(empty, csv_file(2500), interrupt)
-    assert not empty.in_transaction
-    assert query(COUNT) == [(0, 0)]
-
-
 def test_an_error_of_either_side_ends_both_and_is_the_one_that_is_raised(empty, csv_file):
-    """The reader is ahead of the server: one error, and no thread left."""
+    """The reader is ahead of the server: one error, no thread and no transaction left."""
     file = csv_file(csv_file(5000).read_text(encoding="utf-8") + "not a user\n")
     threads = threading.active_count()
-    with pytest.raises(
-        seed.InputError, match=r":5002: 1 fields instead of 4; nothing was inserted$"
-    ):
+    refusal = r":5002: 1 fields instead of 4; nothing was inserted$"
+    with pytest.raises(seed.InputError, match=refusal):
         seed.insert_data(empty, file)
 
-    def progress(_):
+    def lost(_):
         query(f"KILL {connection.connection_id}")
         raise ZeroDivisionError
 
     with seed.connect_to_prodev() as connection, pytest.raises(ZeroDivisionError):
-        seed.insert_data(connection, file, progress)
+        seed.insert_data(connection, file, lost)
+    with pytest.raises(KeyboardInterrupt):
+        seed.insert_data(empty, file, lambda _: signal.raise_signal(signal.SIGINT))
+    assert not empty.in_transaction
     empty.cmd_query("ALTER TABLE user_data ADD CHECK (age < 0)")
     with pytest.raises(mysql.connector.Error):
         seed.insert_data(empty, file)
@@ -125,47 +117,44 @@ def test_a_real_deadlock_is_tried_again(empty, server, csv_file):
     assert query(f"{COUNT} WHERE email = 'a@b'") == [(1498, 1498)]
 
 
-@pytest.fixture
-def fail(empty, monkeypatch):
-    """A function that makes the next INSERTs fail, each with an error of that number."""
-    monkeypatch.setattr(seed.time, "sleep", lambda _: None)
-
-    def fail(number: int, times: int, words: str = "a failure") -> None:
-        empty.cmd_query("SET @failures = 0")
-        signal = f"SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = '{words}'"
-        empty.cmd_query(
-            "CREATE TRIGGER failure BEFORE INSERT ON user_data FOR EACH ROW "
-            f"IF @failures < {times} THEN SET @failures = @failures + 1; {signal}; END IF"
-        )
-
-    return fail
+def fail(connection, number: int, times: int, words: str = "a failure") -> None:
+    """Make the next INSERTs of the connection fail, each with an error of that number."""
+    connection.cmd_query("DROP TRIGGER IF EXISTS failure")
+    connection.cmd_query("SET @failures = 0")
+    signal = f"SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = '{words}'"
+    connection.cmd_query(
+        "CREATE TRIGGER failure BEFORE INSERT ON user_data FOR EACH ROW "
+        f"IF @failures < {times} THEN SET @failures = @failures + 1; {signal}; END IF"
+    )
 
 
-@pytest.mark.parametrize("number", [1020, 1180, 1213, 3101])
-def test_what_another_transaction_undid_is_tried_again(empty, fail, number):
-    fail(number, 3, "Got error 149 - Lock deadlock" if number == 1180 else "a failure")
-    assert seed.insert_data(empty, seed.CSV_FILE) == (1000, 0)
-    assert empty.info_query("SELECT @failures") == (3,)
+FAILURES = [(number, "a failure", 10) for number in (1020, 1213, 3101)]
+FAILURES += [(1180, "Got error 149 - Lock deadlock", 10)]
+FAILURES += [(number, "a failure", 1) for number in (1180, 1205, 1644)]
 
 
-@pytest.mark.parametrize(("number", "attempts"), [(1213, 10), (1180, 1), (1205, 1), (1644, 1)])
-def test_trying_again_has_an_end(empty, fail, monkeypatch, number, attempts):
-    limits = []
-    monkeypatch.setattr(seed.random, "uniform", lambda *ends: limits.append(ends) or ends[1])
-    fail(number, 1000)
-    with pytest.raises(mysql.connector.Error, match="a failure") as error:
-        seed.insert_data(empty, seed.CSV_FILE)
-    assert error.value.msg == "a failure; an import is whole or nothing"
-    assert empty.info_query("SELECT @failures") == (attempts,)
-    assert limits == [(0, 0.1 * 2**attempt) for attempt in range(1, attempts)]
+@pytest.mark.parametrize(("number", "words", "attempts"), FAILURES)
+def test_what_another_transaction_undid_is_tried_again(empty, number, words, attempts):
+    fail(empty, number, 1000, words)
+    with patch("time.sleep") as sleep, patch("random.uniform") as uniform:
+        with pytest.raises(mysql.connector.Error) as error:
+            seed.insert_data(empty, seed.CSV_FILE)
+        assert error.value.msg == f"{words}; an import is whole or nothing"
+        assert empty.info_query("SELECT @failures") == (attempts,)
+        limits = [call(0, 0.1 * 2**attempt) for attempt in range(1, attempts)]
+        assert uniform.call_args_list == limits
+        assert sleep.call_args_list == [call(uniform.return_value)] * len(limits)
+        if attempts > 1:
+            fail(empty, number, 3, words)
+            assert seed.insert_data(empty, seed.CSV_FILE) == (1000, 0)
 
 
-def test_a_pipe_is_read_once(empty, fail, tmp_path, csv_file):
+def test_a_pipe_is_read_once(empty, tmp_path):
     pipe = tmp_path / "pipe.csv"
     os.mkfifo(pipe)
-    thread = threading.Thread(target=pipe.write_bytes, args=[csv_file(1000).read_bytes()])
+    thread = threading.Thread(target=pipe.write_bytes, args=[seed.CSV_FILE.read_bytes()])
     thread.start()
-    fail(1213, 1)
+    fail(empty, 1213, 1)
     with pytest.raises(mysql.connector.Error, match="a failure"):
         seed.insert_data(empty, pipe)
     thread.join()
@@ -176,22 +165,21 @@ def test_a_pipe_is_read_once(empty, fail, tmp_path, csv_file):
 # Lost connections
 
 
-def test_a_connection_lost_in_a_commit(own_server, settings):
+def test_a_connection_lost_in_a_commit(empty, server, settings):
     """Its reply is lost: the error tells nothing of what the server has done."""
-    assert run("seed.py", os.devnull).status == 1  # makes the table
-    with helpers.Proxy(own_server) as proxy:
-        settings(PORT=proxy.port)
+    with helpers.router(server) as (port, clients):
+        settings(PORT=port)
         with seed.connect_to_prodev() as connection, pytest.raises(mysql.connector.Error):
-            seed.insert_data(connection, seed.CSV_FILE, lambda _: proxy.cut_replies())
-        settings(own_server)
-        wait_until(lambda: query(COUNT) == [(1000, 1000)])
-    assert counts(run("seed.py")) == (0, 1000)
+            seed.insert_data(connection, seed.CSV_FILE, lambda _: helpers.cut_replies(clients))
+    settings(server)
+    wait_until(lambda: query(COUNT) == [(1000, 1000)])
+    assert imported(ran("seed.py")) == (0, 1000)
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "server killed"])
 def test_an_import_cut_leaves_nothing_and_completes_later(own_server, start, csv_file, how):
     file = csv_file(40_000)
-    assert run("seed.py", os.devnull).status == 1  # makes the table
+    assert ran("seed.py", os.devnull).status == 1  # makes the table
     process = start("seed.py", file)
     progress = "SELECT COALESCE(MAX(trx_rows_modified), 0) FROM information_schema.innodb_trx"
     wait_until(lambda: own_server.rows(progress)[0][0] >= 3000, process, helpers.INNODB_TRX_PAUSE)
@@ -201,13 +189,11 @@ def test_an_import_cut_leaves_nothing_and_completes_later(own_server, start, csv
         assert (process.returncode, errors) == (-signal.SIGINT, "")
     else:
         own_server.kill()
-        _, errors = process.communicate(timeout=60)
-        assert (process.returncode, errors.count("\n")) == (1, 1), errors
-        assert "; an import is whole or nothing (error " in errors
+        helpers.assert_import_lost(process)
         own_server.start()
     own_server.wait_until_left_alone()
     assert own_server.rows(COUNT, "ALX_prodev") == [(0, 0)]
-    assert counts(run("seed.py", file)) == (40_000, 0)
+    assert imported(ran("seed.py", file)) == (40_000, 0)
 
 
 # What is shown on a terminal
@@ -215,16 +201,15 @@ def test_an_import_cut_leaves_nothing_and_completes_later(own_server, start, csv
 
 def on_a_terminal(command: str, file) -> list[str]:
     """Return what a shell command writes to a terminal as stderr, each return ending a line."""
-    done = shell(f"script -qec '({command}) > /dev/null' /dev/null", env={"FILE": str(file)})
+    done = shell('script -qec "($1) > /dev/null" /dev/null', command, env={"FILE": str(file)})
     return done.output.strip("\n").split("\n")
 
 
 def test_an_import_on_a_terminal_shows_how_far_it_is(no_database, csv_file):
-    shown = on_a_terminal('python seed.py "$FILE"', csv_file(3500))
-    assert shown == ["1,000 rows read", "2,000 rows read", "3,000 rows read", "3,500 rows read"]
+    shown = on_a_terminal('python seed.py "$FILE"', csv_file(2500))
+    assert shown == ["1,000 rows read", "2,000 rows read", "2,500 rows read"]
     # What comes next writes over it.
-    *shown, error = on_a_terminal(
-        '(cat "$FILE"; echo x) | python seed.py /dev/stdin', csv_file(1500)
-    )
+    bad = '(cat "$FILE"; echo x) | python seed.py /dev/stdin'
+    *shown, error = on_a_terminal(bad, csv_file(1500))
     assert shown == ["1,000 rows read"]
     assert error == "seed.py: /dev/stdin:1502: 1 fields instead of 4; nothing was inserted"

@@ -11,7 +11,7 @@ import pytest
 
 import helpers
 import seed
-from helpers import EVERYTHING, FAMILY, SCRIPTS, batches, pages, query, refused, run, shell
+from helpers import EVERYTHING, FAMILY, SCRIPTS, batches, pages, query, ran, refused, shell
 from made_users import FIRST_USERS
 
 # What is printed
@@ -31,7 +31,7 @@ def test_each_script_prints_what_sql_says(seeded):
         ("4-stream_ages.py", [], [f"Average age of users: {average:.2f}"]),
     ]:
         output = "".join(f"{line}\n" for line in lines)
-        assert run(script, *arguments) == (0, output, ""), (script, arguments)
+        assert ran(script, *arguments) == (0, output, ""), (script, arguments)
     for lists in (pages.lazy_pagination(300), batches.stream_users_in_batches(300)):
         assert [len(each) for each in lists] == [300, 300, 300, 100]
     assert pages.paginate_users(10, 995) == users[995:]
@@ -39,7 +39,7 @@ def test_each_script_prints_what_sql_says(seeded):
 
 
 def test_an_empty_table(empty):
-    ends = [run(script) for script in SCRIPTS]
+    ends = [ran(script) for script in SCRIPTS]
     assert ends == [(0, "", "")] * 3 + [(0, "Average age of users: 0.00\n", "")]
 
 
@@ -48,11 +48,10 @@ def test_an_empty_table(empty):
 
 def test_as_commands(seeded, tmp_path):
     """From any folder, with memory_profiler and cProfile, to a reader that goes away."""
-    folder = seed.CSV_FILE.parent
     for script in EVERYTHING:
-        done = shell(f"python '{folder}/{script}'", cwd=tmp_path)
+        done = shell('python "$1"', seed.CSV_FILE.parent / script, cwd=tmp_path)
         assert (done.status, done.errors) == (0, "")
-        assert done.output.splitlines()[1:] == run(script).output.splitlines()[1:]
+        assert done.output.splitlines()[1:] == ran(script).output.splitlines()[1:]
     for script in SCRIPTS[:3]:
         done = shell(f"python {script} 1000 | head -n 1; exit ${{PIPESTATUS[0]}}")
         assert (done.status, done.output.count("\n"), done.errors) == (0, 1, "")
@@ -65,15 +64,14 @@ def test_as_commands(seeded, tmp_path):
     assert re.search(r"1-batch_processing\.py:\d+\(batch_processing\)", done.output)
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-def test_a_closed_output_is_no_error(seeded, closed):
-    done = shell(f"for script in {' '.join(EVERYTHING)}; do python $script {closed} || exit; done")
-    assert (done.status, done.errors) == (0, "")
-    done = shell(f"python 4-stream_ages.py {closed}", env={"MYSQL_PORT": "1"})
-    assert (done.status, done.output) == (1, "")
-
-
-def test_outputs_that_cannot_be_written(seeded):
+def test_outputs_that_are_closed_or_cannot_be_written(seeded):
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        done = shell(
+            f"for script in {' '.join(EVERYTHING)}; do python $script {closed} || exit; done"
+        )
+        assert (done.status, done.errors) == (0, "")
+        done = shell(f"python 4-stream_ages.py {closed}", env={"MYSQL_PORT": "1"})
+        assert (done.status, done.output) == (1, "")
     done = shell("python 0-stream_users.py > /dev/full")
     assert refused(done) == "[Errno 28] No space left on device"
     done = shell("python 0-stream_users.py 1000", env={"PYTHONIOENCODING": "latin-1"})
@@ -97,26 +95,27 @@ def fail():
     raise seed.InputError("an error")
 
 def run():
-    try: seed.run(main)
+    seed.run(show)
+    try: seed.run(fail)
     except SystemExit: pass
 
 """
-SESSIONS = [  # how Python is started, what is run, who has Ctrl-C within run() and after it
-    ("python -", "run()", "SIG_DFL Python's"),
-    ("python -i -", "run()", "Python's Python's"),
-    ("python -", "sys.ps1 = 'IPython has one'; run()", "Python's Python's"),
-    ("python -", "sys.stdout = io.StringIO(); run()", "Python's Python's"),  # IDLE
-    ("python -", "t = threading.Thread(target=run); t.start(); t.join()", "Python's Python's"),
-    ("trap '' INT; python -", "run()", "SIG_IGN SIG_IGN"),  # as in `nohup python3 ... &`
+SESSIONS = [  # how Python is started, what is run, who has Ctrl-C within seed.run()
+    ("python -", "run()", "SIG_DFL"),
+    ("python -i -", "run()", "Python's"),
+    ("python -", "sys.ps1 = 'IPython has one'; run()", "Python's"),
+    ("python -", "sys.stdout = io.StringIO(); run()", "Python's"),  # IDLE
+    ("python -", "t = threading.Thread(target=run); t.start(); t.join()", "Python's"),
+    ("trap '' INT; python -", "run()", "SIG_IGN"),  # as in `nohup python3 ... &`
 ]
 
 
-@pytest.mark.parametrize("main", ["show", "fail"])
-@pytest.mark.parametrize(("python", "code", "expected"), SESSIONS)
-def test_ctrl_c_ends_a_script_at_once_and_stays_with_a_session(python, code, expected, main):
-    done = shell(python, input=f"{SETUP}main = {main}\n{code}\nshow()\n")
-    assert (done.status, done.output.splitlines()) == (0, expected.split())
-    assert (": an error\n" in done.errors) == (main == "fail")
+@pytest.mark.parametrize(("python", "code", "owner"), SESSIONS)
+def test_ctrl_c_ends_a_script_at_once_and_stays_with_a_session(python, code, owner):
+    done = shell(python, input=f"{SETUP}{code}\nshow()\n")
+    after = "SIG_IGN" if owner == "SIG_IGN" else "Python's"
+    assert (done.status, done.output.splitlines()) == (0, [owner, owner, after])
+    assert ": an error\n" in done.errors
 
 
 def test_a_session_goes_on_after_an_error_and_a_bug_is_not_hidden(any_server):
@@ -130,22 +129,52 @@ def test_a_session_goes_on_after_an_error_and_a_bug_is_not_hidden(any_server):
 
 # Errors: what is done to the server or the settings, the scripts that meet it, what is said
 
-NO_SERVER = "Is a server running there? The README says how to start one."
-
 
 @pytest.mark.parametrize("script", EVERYTHING)
 def test_errors_that_every_script_may_meet(no_database, settings, script):
     if script != "seed.py":
-        assert refused(run(script)).endswith("(error 1049). Run python3 seed.py first.")
+        assert refused(ran(script)).endswith("(error 1049). Run python3 seed.py first.")
         with seed.connect_db() as connection:
             seed.create_database(connection)
-        assert refused(run(script)).endswith("(error 1146). Run python3 seed.py first.")
+        assert refused(ran(script)).endswith("(error 1146). Run python3 seed.py first.")
     settings(PASSWORD="secret-word")
-    line = refused(run(script))
+    line = refused(ran(script))
     assert line.endswith("(error 1045). Check MYSQL_USER and MYSQL_PASSWORD, or ~/.my.cnf.")
     assert "secret-word" not in line
-    settings(PORT=1)
-    assert refused(run(script)).endswith(f"(error 2003). {NO_SERVER}")
+
+
+def test_servers_that_are_not_there(option_file, settings):
+    hint = r"Is a server running there\? The README says how to start one\."
+    settings(HOST="", PORT="")
+    option_file("socket=/nowhere/mysqld.sock")
+    line = refused(ran("4-stream_ages.py"))
+    assert re.search(rf"/nowhere/mysqld.sock.*\(error 200[23]\)\. {hint}$", line)
+    for setting in ({"PORT": 1}, {"HOST": "no-such-host.invalid"}):
+        settings(**setting)
+        assert re.search(rf"\(error 200[35]\)\. {hint}$", refused(ran("4-stream_ages.py")))
+
+
+NOT_LET_IN = b"\xffj\x04Host '127.0.0.1' is not allowed to connect to this server"
+GREETINGS = {
+    b"": r"\(error (2013|2003|3024|2055)\)",
+    b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n": r"\(error (2012|2013|2003|3024|2055|2026|-1)\)",
+    bytes([len(NOT_LET_IN), 0, 0, 0]) + NOT_LET_IN: r"is not allowed to .* \(error 1130\)\.",
+}
+
+
+@pytest.mark.parametrize("greeting", GREETINGS, ids=lambda each: str(each)[:9])
+def test_a_server_that_does_not_answer_is_given_up(monkeypatch, settings, greeting):
+    monkeypatch.setattr(seed, "CONNECT_TIMEOUT", 1)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet() -> None:
+            with listener.accept()[0] as client:
+                client.sendall(greeting)
+                client.recv(1)
+
+        threading.Thread(target=greet, daemon=True).start()
+        settings(HOST="127.0.0.1", PORT=listener.getsockname()[1])
+        assert re.search(GREETINGS[greeting], refused(ran("4-stream_ages.py")))
 
 
 LIMITS = {
@@ -163,80 +192,46 @@ def test_limits_of_a_server(seeded, with_global, variable):
         other.cmd_query("START TRANSACTION")
         other.cmd_query("UPDATE user_data SET age = 1")
         with_global(variable, value)
-        assert expected in refused(run("seed.py"))
+        assert expected in refused(ran("seed.py"))
 
 
 def test_limits_of_an_account_and_of_connections(seeded, server, account, with_global):
     account("ann", "ALL ON ALX_prodev.*", options="WITH MAX_QUERIES_PER_HOUR 1")
-    assert re.search("has exceeded the 'max_qu.*1226", refused(run("seed.py")))
+    assert re.search("has exceeded the 'max_qu.*1226", refused(ran("seed.py")))
     with contextlib.ExitStack() as others:
         with_global("max_connections", 10)
         with contextlib.suppress(mysql.connector.Error):
             for _ in range(30):
                 others.enter_context(server.connect())
-        assert "Too many connections (error 1040)" in refused(run("4-stream_ages.py"))
+        assert "Too many connections (error 1040)" in refused(ran("4-stream_ages.py"))
         seeded.cmd_query("SET GLOBAL max_connections = 100")
 
 
-NOT_LET_IN = b"\xffj\x04Host '127.0.0.1' is not allowed to connect to this server"
-GREETINGS = {
-    b"": r"\(error (2013|2003|3024|2055)\)",
-    b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n": r"\(error (2012|2013|2003|3024|2055|2026|-1)\)",
-    len(NOT_LET_IN).to_bytes(3, "little") + b"\0" + NOT_LET_IN: (
-        r"is not allowed to connect to this server \(error 1130\)\."
-    ),
-}
-
-
-@pytest.mark.parametrize("greeting", GREETINGS, ids=lambda each: str(each)[:9])
-def test_a_server_that_does_not_answer_is_given_up(monkeypatch, settings, greeting):
-    monkeypatch.setattr(seed, "CONNECT_TIMEOUT", 1)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def greet() -> None:
-            with listener.accept()[0] as client:
-                client.sendall(greeting)
-                client.recv(1)
-
-        threading.Thread(target=greet, daemon=True).start()
-        settings(HOST="127.0.0.1", PORT=listener.getsockname()[1])
-        assert re.search(GREETINGS[greeting], refused(run("4-stream_ages.py")))
-
-
-def test_a_host_and_a_socket_that_are_not_there(option_file, settings):
-    settings(HOST="", PORT="")
-    option_file("socket=/nowhere/mysqld.sock")
-    line = refused(run("4-stream_ages.py"))
-    assert re.search(r"/nowhere/mysqld.sock.*\(error 200[23]\)\. Is a server running there\?", line)
-    settings(HOST="no-such-host.invalid")
-    assert re.search(r"\(error 200[35]\)\. Is a server running", refused(run("4-stream_ages.py")))
-
-
-def test_accounts_of_other_kinds(own_server, option_file, settings):
+def test_an_account_that_logs_in_another_way(server, account):
     if FAMILY == "mysql":
-        own_server.rows("INSTALL PLUGIN auth_socket SONAME 'auth_socket.so'")
-        own_server.rows("CREATE USER ben@localhost IDENTIFIED WITH auth_socket")
-    else:
-        own_server.rows("CREATE USER ben@localhost IDENTIFIED VIA unix_socket")
-    settings(USER="ben")
-    assert refused(run("4-stream_ages.py")).endswith(
-        "Check MYSQL_USER and MYSQL_PASSWORD, or ~/.my.cnf."
-    )
-    if FAMILY == "mysql":  # which lets in by its own way only within TLS
-        own_server.rows("CREATE USER ann@localhost IDENTIFIED BY 'p'")
-        settings(USER="ann")
-        option_file("ssl-mode=disabled")
-        # Without its C extension the driver asks all the same.
-        words = "secure connection" if mysql.connector.HAVE_CEXT else "Access denied"
-        assert words in refused(run("4-stream_ages.py"))
+        server.rows("INSTALL PLUGIN auth_socket SONAME 'auth_socket.so'")
+    account("ben", identified="WITH auth_socket" if FAMILY == "mysql" else "VIA unix_socket")
+    hint = "Check MYSQL_USER and MYSQL_PASSWORD, or ~/.my.cnf."
+    assert refused(ran("4-stream_ages.py")).endswith(hint)
+    if FAMILY == "mysql":
+        server.rows("UNINSTALL PLUGIN auth_socket")
+
+
+@pytest.mark.skipif(FAMILY != "mysql", reason="MariaDB lets in without TLS")
+def test_an_account_that_is_let_in_only_within_tls(account, option_file):
+    account("ann")
+    option_file("ssl-mode=disabled")
+    # Without its C extension the driver asks all the same.
+    words = "secure connection" if mysql.connector.HAVE_CEXT else "Access denied"
+    assert words in refused(ran("4-stream_ages.py"))
 
 
 def test_a_query_that_somebody_ends(seeded, server, start):
     with seed.connect_to_prodev() as other:
         other.cmd_query("LOCK TABLES user_data WRITE")
         process = start("4-stream_ages.py", stdout=subprocess.PIPE)
-        helpers.wait_until(server.runs("Waiting for table"), process)
-        [number] = [row[0] for row in server.processes() if "Waiting for table" in str(row)]
+        helpers.wait_until(lambda: server.connections("Waiting for table"), process)
+        [number] = server.connections("Waiting for table")
         server.rows(f"KILL QUERY {number}")
         output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (1, "")  # and no average

@@ -9,7 +9,7 @@ import mysql.connector
 import pytest
 
 import seed
-from helpers import EVERYTHING, FAMILY, SCRIPTS, ThrowAwayServer, counts, refused, run, shell
+from helpers import EVERYTHING, FAMILY, SCRIPTS, ThrowAwayServer, imported, ran, refused, shell
 from mysql_server import ServerError, free_port
 
 DEFAULTS = {"host": "localhost", "port": 3306, "user": "root", "password": ""}
@@ -42,8 +42,8 @@ def test_the_environment_comes_before_the_option_file(option_file, no_variables,
         *("host=elsewhere", "port=3399", "user=ann", "password='12%3#4'", "socket=/other.sock"),
         *("ssl-ca=/ca.pem", "connect_timeout = 3", "compress", "user", "[mysql]", "user=ben"),
     )
-    expected = {"host": "elsewhere", "port": 3399, "user": "ann", "password": "12%3#4"}
-    expected |= {"connect_timeout": 10, "ssl_mode": "VERIFY_CA", "ssl_ca": "/ca.pem"}
+    expected = {**DEFAULTS, "host": "elsewhere", "port": 3399, "user": "ann", "password": "12%3#4"}
+    expected |= {"ssl_mode": "VERIFY_CA", "ssl_ca": "/ca.pem"}
     assert seed.connection_settings() == {**expected, "unix_socket": "/other.sock"}
     settings(USER="cem", PASSWORD="'quoted'")
     expected |= {"user": "cem", "password": "'quoted'"}
@@ -64,7 +64,7 @@ def test_an_option_is_read_as_mysql_reads_it(option_file, no_variables, value):
     user = seed.connection_settings()["user"]
     if not shutil.which("mysql"):
         pytest.skip("needs the client mysql on PATH")
-    printed = shell(f"mysql --defaults-file='{file}' --print-defaults").output
+    printed = shell('mysql --defaults-file="$1" --print-defaults', file).output
     assert f"--user={user} " in f"{printed.rstrip()} "
 
 
@@ -75,7 +75,7 @@ WRONG += ["ssl-cert=/x", "port=0000000010000000000", f"port={'9' * 5000}"]
 @pytest.mark.parametrize("option", WRONG)
 def test_settings_that_make_no_sense(option_file, no_variables, option):
     option_file(option)
-    name, line = option.split("=")[0], refused(run("0-stream_users.py"))
+    name, line = option.split("=")[0], refused(ran("0-stream_users.py"))
     assert re.search(rf"{name}.*~/.my.cnf|~/.my.cnf.*{name}", line)
     assert len(line) < 200
 
@@ -83,7 +83,7 @@ def test_settings_that_make_no_sense(option_file, no_variables, option):
 @pytest.mark.parametrize("name", ["USER", "PASSWORD"])
 def test_settings_in_another_encoding_are_told_and_not_shown(any_server, settings, name):
     settings(**{name: "caf\udce9"})
-    line = refused(run("0-stream_users.py"))
+    line = refused(ran("0-stream_users.py"))
     assert line.startswith("utf-8 lacks a character")
     assert "caf" not in line
 
@@ -98,25 +98,25 @@ def test_the_option_file_opens_the_connection(
         assert connection.info_query("SELECT SLEEP(1.5), DATABASE()") == (0, None)
     monkeypatch.chdir(next(server.folder.glob("m*/mysqld.sock")).parent)  # no path is too long
     option_file("socket=mysqld.sock", "host=10.9.9.9", "port=9", password)
-    assert run("seed.py").output.splitlines()[0].endswith(" at mysqld.sock")
+    assert ran("seed.py").output.splitlines()[0].endswith(" at mysqld.sock")
 
 
 # Rights
 
 
 def test_rights_on_the_database_are_enough(seeded, account):
-    expected = [run(script) for script in SCRIPTS]
+    expected = [ran(script) for script in SCRIPTS]
     account("reader", "SELECT ON ALX_prodev.*")
-    assert [run(script) for script in SCRIPTS] == expected
+    assert [ran(script) for script in SCRIPTS] == expected
     # Nothing is created that is there: in a cluster that would roll back the imports of others.
     account("writer", "SELECT, INSERT, UPDATE ON ALX_prodev.*")
-    assert counts(run("seed.py")) == (0, 1000)
+    assert imported(ran("seed.py")) == (0, 1000)
     seeded.cmd_query("DROP DATABASE ALX_prodev")
     account("owner", "ALL ON ALX_prodev.*")
-    assert counts(run("seed.py")) == (1000, 0)
+    assert imported(ran("seed.py")) == (1000, 0)
     account("nobody")
     for script in EVERYTHING:
-        assert re.search("(?i)denied.*(error 1044|error 1142)", refused(run(script)))
+        assert re.search("(?i)denied.*(error 1044|error 1142)", refused(ran(script)))
 
 
 def test_no_file_is_sent_on_a_servers_demand(seeded, with_global, option_file):
@@ -154,22 +154,23 @@ def test_tls_settings_of_the_option_file_are_honoured(server, tmp_path, option_f
         settings(tls)
         for options in [(), (ca,), ("ssl-mode=required",), (other, "ssl-mode=REQUIRED")]:
             option_file(*options)
-            assert run("seed.py").status == 0
+            assert ran("seed.py").status == 0
         # The certificate is for the name "server", which MYSQL_HOST is not.
         identity = (ca, "ssl-mode=VERIFY_IDENTITY")
         for options in [(other,), ("ssl-mode=VERIFY_CA",), identity, ("ssl-mode=DISABLED",)]:
             option_file(*options)
             # Without TLS, MySQL says that it is required, MariaDB that the access is denied.
-            line = refused(run("seed.py"))
+            line = refused(ran("seed.py"))
             assert re.search("error (2026|2055|1045|3159|-1)", line)
             assert line.endswith(".my.cnf.")  # the TLS settings, or who logs in
         # An account that must show a certificate of the CA.
-        tls.rows("CREATE USER ann@localhost REQUIRE X509")
-        tls.rows("GRANT ALL ON ALX_prodev.* TO ann@localhost")
+        with tls.connect() as owner:
+            owner.cmd_query("CREATE USER ann@localhost REQUIRE X509")
+            owner.cmd_query("GRANT ALL ON ALX_prodev.* TO ann@localhost")
         settings(USER="ann", PASSWORD="")
         for options, status in [([ca], 1), ([ca, cert, key], 0)]:
             option_file(*options)
-            assert run("4-stream_ages.py").status == status
+            assert ran("4-stream_ages.py").status == status
 
 
 def test_a_server_without_tls(server, tmp_path, settings, option_file, monkeypatch):
@@ -181,13 +182,13 @@ def test_a_server_without_tls(server, tmp_path, settings, option_file, monkeypat
         plain.start("--skip-ssl")
     with plain:
         settings(plain)
-        assert run("seed.py").status == 0
+        assert ran("seed.py").status == 0
         authority = f"ssl-ca={ssl.get_default_verify_paths().openssl_cafile}"
         for mode in ("REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"):
             option_file(f"ssl-mode={mode}", authority)
-            assert re.search("TLS|SSL", refused(run("4-stream_ages.py")))
+            assert re.search("TLS|SSL", refused(ran("4-stream_ages.py")))
         # Through a socket there is no TLS, and none is missed.
         settings(HOST="", PORT="")
         monkeypatch.chdir(next(plain.folder.glob("m*/mysqld.sock")).parent)
         option_file("socket=mysqld.sock", "ssl-mode=REQUIRED")
-        assert run("4-stream_ages.py").status == 0
+        assert ran("4-stream_ages.py").status == 0

@@ -9,16 +9,15 @@ from unittest.mock import MagicMock, patch
 import pytest
 
 import helpers
-from helpers import EVERYTHING, GENERATORS, SCRIPTS, ages, batches, pages, run, shell, stream
+from helpers import EVERYTHING, GENERATORS, SCRIPTS, ages, batches, pages, ran, shell, stream
 from mysql_server import PROJECT
 
-USERS = [
-    {"user_id": "1", "name": "Ann", "email": "ann@example.com", "age": 30},
-    {"user_id": "2", "name": "Ben", "email": "ben@example.com", "age": 25},
-    {"user_id": "3", "name": "Cem", "email": "cem@example.com", "age": 26},
-]
-
 # A MagicMock in place of seed.connect_to_prodev()
+
+USERS = [
+    {"user_id": user_id, "name": "Ann", "email": "ann@example.com", "age": age}
+    for user_id, age in (("1", 30), ("2", 25), ("3", 26))
+]
 
 
 @pytest.fixture
@@ -32,33 +31,22 @@ def cursor(connect) -> MagicMock:
     return connect.return_value.cursor.return_value
 
 
-def test_streams_read_a_mock(cursor, capsys):
+def test_generators_read_a_mock(cursor, capsys):
     cursor.fetchone.side_effect = [*USERS, None, None]
     assert list(stream.stream_users()) == USERS
     assert list(stream.stream_users()) == []
     cursor.fetchone.side_effect = [(30,), (25,), None, (1,), (0,), (0,), None, None]
     assert list(ages.stream_user_ages()) == [30, 25]
-    assert ages.calculate_average_age() == 1 / 3
-    assert ages.calculate_average_age() == 0
-    assert capsys.readouterr().out == ""
-
-
-def test_batches_read_a_mock(cursor, capsys):
+    assert [ages.calculate_average_age(), ages.calculate_average_age()] == [1 / 3, 0]
+    cursor.fetchall.side_effect = [USERS[:2], USERS[2:], [], USERS[:2]]
+    assert list(pages.lazy_paginate(2)) == [USERS[:2], USERS[2:]]
+    assert pages.paginate_users(2, 0) == USERS[:2]
     cursor.fetchmany.side_effect = [USERS[:2], USERS[2:], []] * 2
     assert list(batches.stream_users_in_batches(2)) == [USERS[:2], USERS[2:]]
     cursor.fetchmany.assert_called_with(2)
+    assert capsys.readouterr().out == ""
     assert batches.batch_processing(2) is None
     assert capsys.readouterr().out == f"{USERS[0]}\n{USERS[2]}\n"
-
-
-def test_pages_read_a_mock_when_they_are_asked_for(cursor):
-    cursor.fetchall.side_effect = [USERS[:2], USERS[2:], [], USERS[:2]]
-    users = pages.lazy_paginate(2)
-    assert cursor.fetchall.call_count == 0
-    assert next(users) == USERS[:2]
-    assert cursor.fetchall.call_count == 1
-    assert list(users) == [USERS[2:]]
-    assert pages.paginate_users(2, 0) == USERS[:2]
 
 
 @pytest.mark.parametrize("generator", [*GENERATORS.values(), __import__("0-stream_users")])
@@ -79,22 +67,22 @@ def test_only_what_is_asked_for_is_read_and_the_one_connection_closed(connect, c
 # Imports
 
 
-def from_file(script: str, registered_as: str = ""):
-    """Load a script from its file; enter it into sys.modules only under registered_as."""
-    file = helpers.project / script
-    spec = importlib.util.spec_from_file_location(registered_as or "exercise", file)
+def from_file(registered: bool):
+    """Load 0-stream_users.py from its file as "exercise", entered into sys.modules or not."""
+    file = helpers.project / SCRIPTS[0]
+    spec = importlib.util.spec_from_file_location("exercise", file)
     module = importlib.util.module_from_spec(spec)
-    with patch.dict(sys.modules, {registered_as: module} if registered_as else {}):
+    with patch.dict(sys.modules, {"exercise": module} if registered else {}):
         spec.loader.exec_module(module)
     return module
 
 
 def test_the_module_itself_can_be_called_and_another_of_its_name_is_left_alone(cursor):
     cursor.fetchone.side_effect = [*USERS, None]
-    assert list(from_file(SCRIPTS[0], "registered")()) == USERS
+    assert list(from_file(registered=True)()) == USERS
     stranger = type(sys)("exercise")
     with patch.dict(sys.modules, {"exercise": stranger}):
-        from_file(SCRIPTS[0])
+        from_file(registered=False)
     assert type(stranger) is type(sys)
 
 
@@ -132,7 +120,7 @@ HELP = {
 @pytest.mark.parametrize("script", EVERYTHING)
 def test_help_and_wrong_sizes_on_the_command_line(connect, script):
     argument, help = HELP[script]
-    done = run(script, "-h")
+    done = ran(script, "-h")
     assert (done.status, done.errors) == (0, "")
     usage = f"usage: {script} [-h] {argument}".rstrip()
     assert done.output.startswith(f"{usage}\n")
@@ -140,7 +128,7 @@ def test_help_and_wrong_sizes_on_the_command_line(connect, script):
     assert help in text
     assert __import__(script[:-3]).__doc__.splitlines()[0] in text
     for value in ("0", "-1", "x", "1.5", "", str(2**63)) if script in SCRIPTS[:3] else ():
-        done = run(script, "--", value)
+        done = ran(script, "--", value)
         assert (done.status, done.output) == (2, "")
         error = rf"argument {argument[1:-1]}: invalid|{argument[1:-1]} must be from 1 to"
         assert re.match(rf"{re.escape(usage)}\n{script}: error: ({error}) .*\n$", done.errors)
@@ -155,36 +143,30 @@ def test_user_data_is_what_the_code_makes():
     assert text == helpers.csv_text(helpers.first_users(1000))
 
 
-COMPOSE = (PROJECT / "docker-compose.yml").read_text(encoding="utf-8")
+MUST_HOLD = """
+name: python-generators
+- "127.0.0.1:${MYSQL_PORT:-3306}:3306"
+MYSQL_USER: ${MYSQL_USER:-root}
+MYSQL_PASSWORD: ${MYSQL_PASSWORD:-}
+MYSQL_ROOT_PASSWORD: ${MYSQL_PASSWORD:-}
+MYSQL_DATABASE: ALX_prodev
+- mysql-data:/var/lib/mysql
+start_period: 30s
+"""
 
 
-@pytest.mark.parametrize("user", ["root", "ann"])
-def test_the_commands_of_the_compose_file(user):
-    """Its shell lines, with stand-ins for the image's entry point and client."""
-    start, health = re.findall(r"\[(?:CMD, )?bash, -c, '(.*)'\]", COMPOSE)
-    done = shell(
-        "docker-entrypoint.sh() { echo $MYSQL_USER,$MYSQL_PASSWORD $*; }\n"
-        "mysql() { echo $MYSQL_PWD $*; }\n"
-        + "\n".join([start, health]).replace("$$", "$").replace("exec ", ""),
-        env={"MYSQL_USER": user, "MYSQL_PASSWORD": "p", "MYSQL_ROOT_PASSWORD": "r s"},
-    )
-    account = "," if user == "root" else "ann,p"
-    # The health check logs in, by TCP.
-    assert done.output == f"{account} mysqld\nr s --host=127.0.0.1 --execute=SELECT 1\n"
-
-
-def test_what_the_compose_file_must_hold():
-    for line in [
-        "name: python-generators",
-        '- "127.0.0.1:${MYSQL_PORT:-3306}:3306"',  # nobody outside reaches it
-        "MYSQL_USER: ${MYSQL_USER:-root}",
-        "MYSQL_PASSWORD: ${MYSQL_PASSWORD:-}",
-        "MYSQL_ROOT_PASSWORD: ${MYSQL_PASSWORD:-}",
-        "MYSQL_DATABASE: ALX_prodev",
-        "- mysql-data:/var/lib/mysql",
-        "start_period: 30s",
-    ]:
-        assert re.search(rf"^ *{re.escape(line)}( +#.*)?$", COMPOSE, re.MULTILINE), line
+def test_the_compose_file():
+    """Its settings, and its shell lines with stand-ins for the image's entry point and client."""
+    text = (PROJECT / "docker-compose.yml").read_text(encoding="utf-8")
+    assert {*MUST_HOLD.split("\n")} <= {line.split("  #")[0].strip() for line in text.split("\n")}
+    lines = re.findall(r"\[(?:CMD, )?bash, -c, '(.*)'\]", text)
+    stand_ins = """docker-entrypoint.sh() { echo "$MYSQL_USER,$MYSQL_PASSWORD $*"; }
+        mysql() { echo "$MYSQL_PWD $*"; }; """
+    commands = stand_ins + ";".join(lines).replace("$$", "$").replace("exec ", "")
+    for user, account in {"root": ",", "ann": "ann,p"}.items():
+        variables = {"MYSQL_USER": user, "MYSQL_PASSWORD": "p", "MYSQL_ROOT_PASSWORD": "r s"}
+        health = "r s --host=127.0.0.1 --execute=SELECT 1"  # it logs in, by TCP
+        assert shell(commands, env=variables).output == f"{account} mysqld\n{health}\n"
 
 
 def test_the_dev_container_does_what_the_quick_start_does():

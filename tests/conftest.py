@@ -103,13 +103,6 @@ def wide(empty, server):
 
 
 @pytest.fixture
-def own_server(server, settings, tmp_path):
-    """A server for one test to stop, kill or spoil; the MYSQL_* variables lead to it."""
-    with ThrowAwayServer(tmp_path / "server", free_port()) as server:
-        yield settings(server)
-
-
-@pytest.fixture
 def settings(monkeypatch):
     """A function that sets MYSQL_* variables, or leads them to a server, which it returns."""
 
@@ -185,18 +178,14 @@ def start():
     """A function that starts a script, whose output nobody reads; it is ended with the test."""
     processes = []
 
-    def start(script: str, *arguments: object, **options) -> subprocess.Popen:
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, script, *map(str, arguments)],
-                cwd=project,
-                env={**os.environ, **options.pop("env", {})},
-                stderr=subprocess.PIPE,
-                encoding="utf-8",
-                errors="replace",  # what is cut may be cut within a character
-                **{"stdout": subprocess.DEVNULL, **options},
-            )
-        )
+    def start(
+        script: str, *arguments: object, stdout=subprocess.DEVNULL, **variables: str
+    ) -> subprocess.Popen:
+        command = [sys.executable, script, *map(str, arguments)]
+        options = {"cwd": project, "env": {**os.environ, **variables}}
+        options |= {"stdout": stdout, "stderr": subprocess.PIPE}
+        # What is cut may be cut within a character.
+        processes.append(subprocess.Popen(command, encoding="utf-8", errors="replace", **options))
         return processes[-1]
 
     yield start

@@ -222,17 +222,18 @@ def ran(script: str, *arguments: object) -> Done:
     return Done(status, output.getvalue(), errors.getvalue())
 
 
+def ended(process: subprocess.Popen, *signals: int) -> Done:
+    """Send signals to a script that start() has started, and wait for its end: a minute at most."""
+    for number in signals:
+        process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    return Done(process.returncode, output or "", errors)
+
+
 def refused(done: Done) -> str:
     """Return the one line of a script that failed as it should, without its name."""
     assert (done.status, done.errors.count("\n")) == (1, 1), done
     return done.errors.split(": ", 1)[1].rstrip("\n")
-
-
-def assert_import_lost(process: subprocess.Popen) -> None:
-    """See that an import ends with the one line of an error of the server."""
-    _, errors = process.communicate(timeout=60)
-    line = refused(Done(process.returncode, "", errors))
-    assert "; an import is whole or nothing (error " in line
 
 
 def imported(done: Done) -> tuple[int, int]:

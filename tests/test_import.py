@@ -11,7 +11,18 @@ import pytest
 
 import helpers
 import seed
-from helpers import COUNT, INSERT, csv_text, first_users, imported, query, ran, shell, wait_until
+from helpers import (
+    COUNT,
+    INSERT,
+    csv_text,
+    first_users,
+    imported,
+    query,
+    ran,
+    refused,
+    shell,
+    wait_until,
+)
 
 
 def test_seed_reports_what_it_did_on_one_connection(no_database, server):
@@ -176,23 +187,21 @@ def test_a_connection_lost_in_a_commit(empty, server, settings):
     assert imported(ran("seed.py")) == (0, 1000)
 
 
-@pytest.mark.parametrize("how", ["Ctrl-C", "server killed"])
-def test_an_import_cut_leaves_nothing_and_completes_later(own_server, start, csv_file, how):
+@pytest.mark.parametrize("how", [signal.SIGINT, "server killed"])
+def test_an_import_cut_leaves_nothing_and_completes_later(empty, server, start, csv_file, how):
     file = csv_file(40_000)
-    assert ran("seed.py", os.devnull).status == 1  # makes the table
     process = start("seed.py", file)
     progress = "SELECT COALESCE(MAX(trx_rows_modified), 0) FROM information_schema.innodb_trx"
-    wait_until(lambda: own_server.rows(progress)[0][0] >= 3000, process, helpers.INNODB_TRX_PAUSE)
-    if how == "Ctrl-C":
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-        assert (process.returncode, errors) == (-signal.SIGINT, "")
+    wait_until(lambda: server.rows(progress)[0][0] >= 3000, process, helpers.INNODB_TRX_PAUSE)
+    if how == signal.SIGINT:
+        assert helpers.ended(process, how) == (-how, "", "")
     else:
-        own_server.kill()
-        helpers.assert_import_lost(process)
-        own_server.start()
-    own_server.wait_until_left_alone()
-    assert own_server.rows(COUNT, "ALX_prodev") == [(0, 0)]
+        server.kill()
+        line = refused(helpers.ended(process))
+        assert "; an import is whole or nothing (error " in line
+        server.start()
+    wait_until(lambda: server.connections() in ([], [empty.connection_id]))
+    assert query(COUNT) == [(0, 0)]
     assert imported(ran("seed.py", file)) == (40_000, 0)
 
 

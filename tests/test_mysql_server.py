@@ -74,10 +74,9 @@ def command(no_data):
 def test_from_the_first_start_to_the_last_stop(no_data, start, settings):
     no_data.folder.mkdir(mode=0o755)
     # A start that is interrupted leaves nothing, and can be repeated.
-    process = start(no_data.script, "start", env=no_data.settings)
+    process = start(no_data.script, "start", **no_data.settings)
     wait_until(no_data.processes, process)
-    process.send_signal(signal.SIGINT)
-    assert (process.communicate(timeout=60)[1], process.returncode) == ("", 128 + signal.SIGINT)
+    assert helpers.ended(process, signal.SIGINT) == (128 + signal.SIGINT, "", "")
     assert not no_data.processes()
     for empty in ("It is empty: run python3 seed.py\n", ""):
         status, output, errors = no_data("start")
@@ -198,14 +197,12 @@ def test_starts_at_once(command):
     ("number", "pause"), [(signal.SIGINT, 0), (signal.SIGHUP, 0.1), (signal.SIGTERM, 0.2)]
 )
 def test_a_start_that_is_interrupted_leaves_nothing(command, start, number, pause):
-    process = start(command.script, "start", env=command.settings)
+    process = start(command.script, "start", **command.settings)
     wait_until(command.processes, process, pause=0)
     time.sleep(pause)
-    for _ in range(2):
-        process.send_signal(number)
-    assert process.communicate(timeout=60)[1] == ""
-    assert process.returncode in (0, 128 + number)  # it was up already, or not
-    assert process.returncode == 0 or not command.processes()
+    status, _, errors = helpers.ended(process, number, number)
+    assert (status in (0, 128 + number), errors) == (True, "")  # it was up already, or not
+    assert status == 0 or not command.processes()
 
 
 @pytest.mark.parametrize("name", ["error.log", "mysqld.pid", "accounts.sql", "open/ibdata1"])

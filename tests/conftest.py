@@ -1,9 +1,4 @@
-"""The server that the tests run on; never a server or an ALX_prodev of the user's.
-
-With mysqld or mariadbd on PATH: private servers, started by the first test that asks for one, and
-the project as it stands. Without: the server that the MYSQL_* variables name, and a copy of the
-project in which the database has a name of its own; what needs to stop a server is then skipped.
-"""
+"""Fixtures: private servers of the mysqld or mariadbd on PATH, tables, settings, files, scripts."""
 
 import os
 import signal
@@ -14,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import helpers
-from helpers import FAMILY, NO_PROGRAM, ThrowAwayServer, project, seed, temporary
-from mysql_server import free_port
+from helpers import FAMILY, ThrowAwayServer, seed, temporary
+from mysql_server import PROJECT, free_port
 
 collect_ignore = [] if FAMILY == "mariadb" else ["test_shards.py"]  # of MariaDB alone
 # The first hides what is not flushed, the other what is left behind; most users have neither.
@@ -36,35 +31,17 @@ def pytest_sessionfinish() -> None:
 
 @pytest.fixture(scope="session")
 def server():
-    """The session's own server, to which the variables lead; what spoils one starts its own."""
-    if not FAMILY:
-        pytest.skip(f"needs a server of its own: {NO_PROGRAM}")
+    """The session's server, to which the variables lead: never one of the user's."""
     with ThrowAwayServer(Path(temporary.name, "server"), free_port(), "it's \\ own") as server:
         # No option file of the user's leads elsewhere.
         os.environ.update(server.environment(), HOME=temporary.name)
         yield server
 
 
-@pytest.fixture(scope="session")
-def any_server(request):
-    """The session's own server, or the one that the variables name."""
-    if FAMILY:
-        request.getfixturevalue("server")
-    try:
-        with seed.connect_db() as connection:
-            seed.create_database(connection)
-    except Exception as error:
-        pytest.exit(f"no server to test on: {NO_PROGRAM}; and the MYSQL_* server: {error}", 3)
-    yield
-    with seed.connect_db() as connection:
-        connection.cmd_query(f"DROP DATABASE IF EXISTS {seed.DATABASE}")
-
-
 @pytest.fixture
-def no_database(any_server) -> None:
+def no_database(server) -> None:
     """A server without the database."""
-    with seed.connect_db() as connection:
-        connection.cmd_query(f"DROP DATABASE IF EXISTS {seed.DATABASE}")
+    server.rows("DROP DATABASE IF EXISTS ALX_prodev")
 
 
 @pytest.fixture
@@ -182,7 +159,7 @@ def start():
         script: str, *arguments: object, stdout=subprocess.DEVNULL, **variables: str
     ) -> subprocess.Popen:
         command = [sys.executable, script, *map(str, arguments)]
-        options = {"cwd": project, "env": {**os.environ, **variables}}
+        options = {"cwd": PROJECT, "env": {**os.environ, **variables}}
         options |= {"stdout": stdout, "stderr": subprocess.PIPE}
         # What is cut may be cut within a character.
         processes.append(subprocess.Popen(command, encoding="utf-8", errors="replace", **options))

@@ -24,26 +24,13 @@ from unittest.mock import patch
 import mysql.connector
 
 from made_users import made_users
-from mysql_server import PROJECT, PrivateServer, ServerError, server_program
+from mysql_server import PROJECT, PrivateServer, server_program
 
-try:
-    FAMILY, NO_PROGRAM = server_program()[1], ""
-except ServerError as error:
-    FAMILY, NO_PROGRAM = "", str(error)
-
-# The project under test: on a server of the user's a copy, in which the database has another name.
-temporary = tempfile.TemporaryDirectory(prefix="generators-")
-project = PROJECT
-if not FAMILY:
-    project = Path(temporary.name, "project")
-    shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns(".*", "__pycache__"))
-    text = Path(project, "seed.py").read_text(encoding="utf-8")
-    assert 'DATABASE = "ALX_prodev"' in text
-    text = text.replace("ALX_prodev", f"ALX_prodev_test_{os.getpid()}")
-    Path(project, "seed.py").write_text(text, encoding="utf-8")
-sys.path.insert(0, str(project))
+sys.path.insert(0, str(PROJECT))
 import seed  # noqa: E402
 
+FAMILY = server_program()[1]  # mysql or mariadb
+temporary = tempfile.TemporaryDirectory(prefix="generators-")
 SCRIPTS = ["0-stream_users.py", "1-batch_processing.py", "2-lazy_paginate.py", "4-stream_ages.py"]
 EVERYTHING = ["seed.py", *SCRIPTS]
 ALL_USERS = {script: ["1000000"] if script == SCRIPTS[0] else [] for script in SCRIPTS}
@@ -251,7 +238,7 @@ def shell(command: str, *arguments: object, **options) -> Done:
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONIOENCODING": "utf-8"}
     environment |= options.pop("env", {})
-    options = {"cwd": project, "env": environment, "capture_output": True, **options}
+    options = {"cwd": PROJECT, "env": environment, "capture_output": True, **options}
     command = ["bash", "-c", command, "bash", *map(str, arguments)]
     done = subprocess.run(command, encoding="utf-8", timeout=300, **options)
     return Done(done.returncode, done.stdout, done.stderr)

@@ -91,7 +91,7 @@ def test_excerpts_stand_in_their_files():
     excerpts = [(info.split()[-1], text) for info, text in BLOCKS if " from " in info]
     assert {"seed.py"} < {file for file, _ in excerpts} < {*EVERYTHING}
     for file, text in excerpts:
-        code = (helpers.project / file).read_text(encoding="utf-8")
+        code = (PROJECT / file).read_text(encoding="utf-8")
         assert f"\n{text}\n" in re.sub(r'(?s)\n    """.*?"""(?=\n)', "", code)
 
 

@@ -118,7 +118,7 @@ def test_ctrl_c_ends_a_script_at_once_and_stays_with_a_session(python, code, own
     assert ": an error\n" in done.errors
 
 
-def test_a_session_goes_on_after_an_error_and_a_bug_is_not_hidden(any_server):
+def test_a_session_goes_on_after_an_error_and_a_bug_is_not_hidden(server):
     done = shell("python -i 4-stream_ages.py", input="print('goes on')", env={"MYSQL_PORT": "1"})
     assert done.output == "goes on\n"
     assert "4-stream_ages.py: Can't connect" in done.errors

@@ -81,7 +81,7 @@ def test_settings_that_make_no_sense(option_file, no_variables, option):
 
 
 @pytest.mark.parametrize("name", ["USER", "PASSWORD"])
-def test_settings_in_another_encoding_are_told_and_not_shown(any_server, settings, name):
+def test_settings_in_another_encoding_are_told_and_not_shown(server, settings, name):
     settings(**{name: "caf\udce9"})
     line = refused(ran("0-stream_users.py"))
     assert line.startswith("utf-8 lacks a character")

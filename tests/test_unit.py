@@ -69,7 +69,7 @@ def test_only_what_is_asked_for_is_read_and_the_one_connection_closed(connect, c
 
 def from_file(registered: bool):
     """Load 0-stream_users.py from its file as "exercise", entered into sys.modules or not."""
-    file = helpers.project / SCRIPTS[0]
+    file = PROJECT / SCRIPTS[0]
     spec = importlib.util.spec_from_file_location("exercise", file)
     module = importlib.util.module_from_spec(spec)
     with patch.dict(sys.modules, {"exercise": module} if registered else {}):

@@ -155,9 +155,7 @@ def start():
     """A function that starts a script, whose output nobody reads; it is ended with the test."""
     processes = []
 
-    def start(
-        script: str, *arguments: object, stdout=subprocess.DEVNULL, **variables: str
-    ) -> subprocess.Popen:
+    def start(script: str, *arguments: object, stdout=subprocess.DEVNULL, **variables: str):
         command = [sys.executable, script, *map(str, arguments)]
         options = {"cwd": PROJECT, "env": {**os.environ, **variables}}
         options |= {"stdout": stdout, "stderr": subprocess.PIPE}

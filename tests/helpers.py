@@ -23,11 +23,9 @@ from unittest.mock import patch
 
 import mysql.connector
 
+import seed
 from made_users import made_users
 from mysql_server import PROJECT, PrivateServer, server_program
-
-sys.path.insert(0, str(PROJECT))
-import seed  # noqa: E402
 
 FAMILY = server_program()[1]  # mysql or mariadb
 temporary = tempfile.TemporaryDirectory(prefix="generators-")
@@ -44,17 +42,15 @@ GENERATORS = {
 WIDE = 20_000  # users of 1.1 KB: more than any socket buffers
 INSERT = "INSERT INTO user_data VALUES (%s, %s, %s, %s)"
 COUNT = "SELECT COUNT(*), COUNT(DISTINCT user_id) FROM user_data"
-WAITING = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
-INNODB_TRX_PAUSE = 0.15  # seconds: what innodb_trx shows is kept for 0.1 s after each look
 
 
-def wait_until(condition, process: subprocess.Popen | None = None, pause: float = 0.02) -> None:
+def wait_until(condition, process: subprocess.Popen | None = None) -> None:
     """Wait until a condition is met: for a minute at most, and only while the process runs."""
     end = time.monotonic() + 60
     while not condition():
         assert process is None or process.poll() is None, process.stderr.read()
         assert time.monotonic() < end
-        time.sleep(pause)
+        time.sleep(0.02)
 
 
 # Servers

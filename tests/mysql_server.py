@@ -25,12 +25,15 @@ from pathlib import Path
 import mysql.connector
 
 PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+import seed  # noqa: E402
+
 SETTINGS = ("host", "port", "user", "password")
 INSTALL = "apt-get install default-mysql-server-core default-mysql-client-core"
 interrupted: list[int] = []  # signals; an exception instead would miss a program just started
 
 
-class ServerError(ValueError):
+class ServerError(seed.InputError):
     """A server that could not be started or stopped; the text says what to do."""
 
 
@@ -73,9 +76,6 @@ class PrivateServer:
             with open(self.folder / "lock", "w") as self.lock:
                 self._take_lock()
                 self._start(program, family, options)
-        except BlockingIOError:
-            lost = f"a server whose mysqld.pid is lost: pkill -f '{self.folder}/'"
-            raise ServerError(f"another start is at work on {self.folder}, or {lost}") from None
         except OSError as error:
             where = f"{error.filename or self.folder}: {error.strerror}"
             mend = f"is {self.folder} yours, and is there room? To begin anew, delete it"
@@ -87,7 +87,8 @@ class PrivateServer:
             with suppress(BlockingIOError):
                 return fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             time.sleep(0.05)
-        raise BlockingIOError
+        lost = f"a server whose mysqld.pid is lost: pkill -f '{self.folder}/'"
+        raise ServerError(f"another start is at work on {self.folder}, or {lost}")
 
     def _start(self, program: str, family: str, options: tuple[str, ...]) -> None:
         check_port_is_free(self.port, self.host)
@@ -307,10 +308,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(PROJECT))
-    import seed
-
-    try:
-        seed.run(main)
-    except ServerError as error:
-        sys.exit(f"mysql_server.py: {' '.join(str(error).split())}")
+    seed.run(main)

@@ -198,7 +198,7 @@ def test_starts_at_once(command):
 )
 def test_a_start_that_is_interrupted_leaves_nothing(command, start, number, pause):
     process = start(command.script, "start", **command.settings)
-    wait_until(command.processes, process, pause=0)
+    wait_until(command.processes, process)
     time.sleep(pause)
     status, _, errors = helpers.ended(process, number, number)
     assert (status in (0, 128 + number), errors) == (True, "")  # it was up already, or not

@@ -1,6 +1,5 @@
 """The collection as its users run it: what is printed, pipes, sessions; and every error's line."""
 
-import contextlib
 import re
 import socket
 import subprocess
@@ -193,18 +192,6 @@ def test_limits_of_a_server(seeded, with_global, variable):
         other.cmd_query("UPDATE user_data SET age = 1")
         with_global(variable, value)
         assert expected in refused(ran("seed.py"))
-
-
-def test_limits_of_an_account_and_of_connections(seeded, server, account, with_global):
-    account("ann", "ALL ON ALX_prodev.*", options="WITH MAX_QUERIES_PER_HOUR 1")
-    assert re.search("has exceeded the 'max_qu.*1226", refused(ran("seed.py")))
-    with contextlib.ExitStack() as others:
-        with_global("max_connections", 10)
-        with contextlib.suppress(mysql.connector.Error):
-            for _ in range(30):
-                others.enter_context(server.connect())
-        assert "Too many connections (error 1040)" in refused(ran("4-stream_ages.py"))
-        seeded.cmd_query("SET GLOBAL max_connections = 100")
 
 
 def test_an_account_that_logs_in_another_way(server, account):

@@ -1,5 +1,6 @@
 """Tables that were there before: users arrive whole, or the table is refused in one line."""
 
+import csv
 import re
 
 import mysql.connector
@@ -124,24 +125,51 @@ def test_another_table_of_a_similar_name(empty):
     assert query("SELECT COUNT(*) FROM userXdata") == [(0,)]
 
 
+NAMES = [
+    "'",
+    "\\",
+    "\\'",
+    '"',
+    "%s",
+    "a\nb",
+    "`",
+    "?",
+    "😀",
+    "x'61'",
+    "''",
+    "{}",
+    "x;y\tz",
+    "a\r\nb",
+]
+NAMES += [
+    "O'Brien, Jr.",
+    "%s %(name)s",
+    "'; DROP TABLE user_data; --",
+    "n" * 255,
+    "😀" * 255,
+    "a\r\nb",
+]
+NAMES += ['say "hi" , Ann', 'two\n"lines" , Ann', '5" , "pipe', "a , b", 'in\nx," , y', 'x," , y']
 MODES = ["", "NO_BACKSLASH_ESCAPES,ANSI_QUOTES,PAD_CHAR_TO_FULL_LENGTH"]
 MODES += ["ORACLE", "EMPTY_STRING_IS_NULL"] if FAMILY == "mariadb" else []
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_values_arrive_as_they_are_whatever_the_servers_mode(empty, with_global, csv_file, mode):
-    names = ["'", "\\", "\\'", '"', "%s", "a\nb", "`", "?", "😀", "x'61'"]
-    rows = [(name, f"{number}@{name}", 1) for number, name in enumerate(names)]
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_names_arrive_as_they_are(empty, with_global, csv_file, mode, delimiter, quoting):
+    users = [(age, f"{age}@b", name) for age, name in enumerate(NAMES)]
+    text = csv_text(users, ("age", "email", "name"), delimiter=delimiter, quoting=quoting)
+    file = csv_file(f"\ufeff{text}")
     with_global("sql_mode", mode)
     if "PAD" in mode:
-        alter(empty, "MODIFY user_id CHAR(40), MODIFY name CHAR(9) NOT NULL")
+        alter(empty, "MODIFY user_id CHAR(40), MODIFY name CHAR(255) NOT NULL")
     else:  # the table that seed.py has made is its own the second time
         empty.cmd_query("DROP TABLE user_data")
-    file = csv_file(csv_text(rows, ("name", "email", "age")))
-    assert imported(ran("seed.py", file)) == (10, 0)
-    assert imported(ran("seed.py", file)) == (0, 10)
-    read = {(user["name"], user["email"], user["age"]) for user in stream.stream_users()}
-    assert read == set(rows)
+    assert imported(ran("seed.py", file)) == (len(NAMES), 0)
+    assert imported(ran("seed.py", file)) == (0, len(NAMES))
+    read = sorted((user["age"], user["email"], user["name"]) for user in stream.stream_users())
+    assert read == users
     assert {len(user["user_id"]) for user in stream.stream_users()} == {36}
 
 
@@ -179,6 +207,12 @@ def test_a_cursor_of_ones_own(seeded):
 
     with seed.open_stream(cursor_class=Emails) as cursor:
         with pytest.raises(TypeError):  # no query yet
+            cursor.fetchone()
+        cursor.execute("SELECT email FROM user_data LIMIT 0")
+        assert cursor.fetchall() == []
+        with pytest.raises(mysql.connector.Error):
+            cursor.execute("SELECT")
+        with pytest.raises(TypeError):  # nor one that succeeded
             cursor.fetchone()
         cursor.execute("SELECT email FROM user_data")
         with pytest.raises(seed.InputError, match="undecode") as error:

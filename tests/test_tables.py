@@ -125,30 +125,8 @@ def test_another_table_of_a_similar_name(empty):
     assert query("SELECT COUNT(*) FROM userXdata") == [(0,)]
 
 
-NAMES = [
-    "'",
-    "\\",
-    "\\'",
-    '"',
-    "%s",
-    "a\nb",
-    "`",
-    "?",
-    "😀",
-    "x'61'",
-    "''",
-    "{}",
-    "x;y\tz",
-    "a\r\nb",
-]
-NAMES += [
-    "O'Brien, Jr.",
-    "%s %(name)s",
-    "'; DROP TABLE user_data; --",
-    "n" * 255,
-    "😀" * 255,
-    "a\r\nb",
-]
+NAMES = ["'", "\\", "\\'", '"', "%s", "a\nb", "`", "?", "😀", "x'61'", "''", "{}", "x;y\tz"]
+NAMES += ["O'Brien, Jr.", "%s %(name)s", "'; DROP TABLE user_data; --", "a\r\nb", "😀" * 255]
 NAMES += ['say "hi" , Ann', 'two\n"lines" , Ann', '5" , "pipe', "a , b", 'in\nx," , y', 'x," , y']
 MODES = ["", "NO_BACKSLASH_ESCAPES,ANSI_QUOTES,PAD_CHAR_TO_FULL_LENGTH"]
 MODES += ["ORACLE", "EMPTY_STRING_IS_NULL"] if FAMILY == "mariadb" else []

@@ -13,6 +13,7 @@ import argparse
 import fcntl
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -87,7 +88,7 @@ class PrivateServer:
             with suppress(BlockingIOError):
                 return fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             time.sleep(0.05)
-        lost = f"a server whose mysqld.pid is lost: pkill -f '{self.folder}/'"
+        lost = f"a server whose mysqld.pid is lost: pkill -f {shlex.quote(f'{self.folder}/')}"
         raise ServerError(f"another start is at work on {self.folder}, or {lost}")
 
     def _start(self, program: str, family: str, options: tuple[str, ...]) -> None:

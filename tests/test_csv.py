@@ -122,8 +122,8 @@ def test_endless_lines_end_at_once(empty):
 
 def test_files_that_cannot_be_read(empty, tmp_path):
     for file, expected in {
-        tmp_path / "missing.csv": f"No such file or directory: '{tmp_path}/missing.csv'",
-        tmp_path: f"Is a directory: '{tmp_path}'",
+        tmp_path / "missing.csv": f"No such file or directory: {str(tmp_path / 'missing.csv')!r}",
+        tmp_path: f"Is a directory: {str(tmp_path)!r}",
         "in\nlines": r"No such file or directory: 'in\nlines'",
         "": "No such file or directory: ''",
         "/proc/self/mem": "Input/output error",

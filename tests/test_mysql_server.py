@@ -106,16 +106,16 @@ def test_from_the_first_start_to_the_last_stop(no_data, start, settings):
 
 
 FILES = [  # attacks on the files of the one who started the server, which it could read and write
-    "SELECT LENGTH(LOAD_FILE('{file}'))",
-    "LOAD DATA INFILE '{file}' INTO TABLE attack (text)",
-    "SELECT 1 INTO OUTFILE '{folder}/made'",
-    "SELECT 1 INTO DUMPFILE '{folder}/made'",
+    "SELECT LENGTH(LOAD_FILE(%(file)s))",
+    "LOAD DATA INFILE %(file)s INTO TABLE attack (text)",
+    "SELECT 1 INTO OUTFILE %(made)s",
+    "SELECT 1 INTO DUMPFILE %(made)s",
 ]
 ATTACKS = [
     *FILES,
-    "CREATE TABLE made (a INT) DATA DIRECTORY = '{folder}'",
-    "CREATE TABLE made_too (a INT) ENGINE = MyISAM DATA DIRECTORY = '{folder}'",
-    "SET GLOBAL general_log_file = '{folder}/made'",
+    "CREATE TABLE made (a INT) DATA DIRECTORY = %(folder)s",
+    "CREATE TABLE made_too (a INT) ENGINE = MyISAM DATA DIRECTORY = %(folder)s",
+    "SET GLOBAL general_log_file = %(made)s",
     "SET GLOBAL max_connections = 1",
     "SET GLOBAL event_scheduler = ON",
     "INSTALL PLUGIN made SONAME 'made.so'",
@@ -131,10 +131,12 @@ OUTSIDE = {1290}  # of --secure-file-priv
 
 def attack(connection, attacks: list[str], errors: set[int], folder: Path) -> None:
     """See that each attack gets nothing, and that what fails does so for the right reason."""
+    paths = {"file": folder.parent / "private", "folder": folder, "made": folder / "made"}
+    paths = {name: str(path) for name, path in paths.items()}
     for statement in attacks:
         with connection.cursor() as cursor:
             try:
-                cursor.execute(statement.format(file=folder.parent / "private", folder=folder))
+                cursor.execute(statement, paths)
                 outcome = cursor.fetchall() if cursor.with_rows else []
             except mysql.connector.Error as error:
                 outcome = error.errno

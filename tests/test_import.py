@@ -161,8 +161,8 @@ def test_a_connection_lost_in_a_commit(empty, server, settings):
         settings(PORT=port)
         with seed.connect_to_prodev() as connection, pytest.raises(mysql.connector.Error):
             seed.insert_data(connection, seed.CSV_FILE, lambda _: helpers.cut_replies(clients))
-    settings(server)
-    wait_until(lambda: query(COUNT) == [(1000, 1000)])
+        settings(server)
+        wait_until(lambda: query(COUNT) == [(1000, 1000)])
     assert imported(ran("seed.py")) == (0, 1000)
 
 

@@ -5,11 +5,12 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from helpers import COUNT, EVERYTHING, FAMILY, ThrowAwayServer, seed, wait_until
+from helpers import COUNT, FAMILY, ThrowAwayServer, seed, wait_until
 from mysql_server import PROJECT, free_port
 
 SIZE = 3
 ONLINE = "SELECT SUM(member_state = 'ONLINE') FROM performance_schema.replication_group_members"
+WRITES = "SELECT NOT @@super_read_only"
 UUIDS = [f"00000000-0000-0000-0000-{number:012}" for number in range(1, SIZE + 1)]
 
 
@@ -17,8 +18,6 @@ class Cluster:
     """What both kinds have in common: a node soon has what the others have committed."""
 
     limits: list[tuple[str, int, int]]  # of a transaction: variable, value, number of the error
-    refusers: list[str]  # scripts at a node that refuses
-    refusal: str  # the end of what they say
     node = ThrowAwayServer
 
     def __init__(self, folder: Path) -> None:
@@ -67,10 +66,7 @@ class GaleraNode(ThrowAwayServer):
 
 class Galera(Cluster):
     limits = [("wsrep_max_ws_rows", 100, 1180), ("wsrep_max_ws_size", 10_000, 1105)]
-    refusers = EVERYTHING
-    refusal = "WSREP has not yet prepared node for application use (error 1047)."
     node = GaleraNode
-    writers = Cluster.alive
     provider = Path("/usr/lib/galera/libgalera_smm.so")
 
     def lacks(self, server: ThrowAwayServer) -> str:
@@ -84,9 +80,6 @@ class Galera(Cluster):
             f"--wsrep-provider-options=gcache.size=32M;gmcast.listen_addr=tcp://{address}",
         )
 
-    def one_writer(self) -> None:
-        """Do nothing: here all nodes write, always."""
-
     def wait_for(self, size: int) -> None:
         """Wait until the nodes that run agree that there are so many."""
         wait_until(lambda: all(node.status("cluster_size") == str(size) for node in self.alive()))
@@ -95,20 +88,10 @@ class Galera(Cluster):
     def wait_until_applied(self) -> None:
         wait_until(lambda: len({node.status("last_committed") for node in self.alive()}) == 1)
 
-    def refusing(self) -> ThrowAwayServer:
-        """Kill all nodes but one: it is outside the cluster, as it cannot know who else lives."""
-        *others, last = self.alive()
-        for node in others:
-            node.kill()
-        wait_until(lambda: last.status("ready") == "OFF")
-        return last
-
 
 class Group(Cluster):
     limits = [("group_replication_transaction_size_limit", 20_000, 3100)]
     limits += [("max_binlog_cache_size", 4096, 1197)]
-    refusers = ["seed.py"]
-    refusal = "--super-read-only option so it cannot execute this statement (error 1290)."
 
     def lacks(self, server: ThrowAwayServer) -> str:
         plugin = Path(server.rows("SELECT @@plugin_dir")[0][0], "group_replication.so")
@@ -129,35 +112,21 @@ class Group(Cluster):
 
     def start(self) -> None:
         super().start()
-        self.primaries = SIZE
         for node in self.nodes:
             node.rows(f"SET GLOBAL group_replication_bootstrap_group = {node is self.nodes[0]}")
             node.rows("START GROUP_REPLICATION USER = 'root', PASSWORD = 'p'")
         self.nodes[0].rows("SET GLOBAL group_replication_bootstrap_group = OFF")
 
-    def one_writer(self) -> None:
-        """Let only the first member write: the others are secondaries."""
-        self.primaries = 1
-        self.nodes[0].rows("SELECT group_replication_switch_to_single_primary_mode(@@server_uuid)")
-        self.wait_for(SIZE)
-
     def wait_for(self, size: int) -> None:
-        """Wait until the members that run agree that there are so many, and who writes."""
+        """Wait until the members that run agree that there are so many, and all write."""
         wait_until(lambda: all(node.rows(ONLINE) == [(size,)] for node in self.alive()))
-        wait_until(lambda: len(self.writers()) == min(size, self.primaries))
+        wait_until(lambda: all(node.rows(WRITES) == [(1,)] for node in self.alive()))
 
     def wait_until_applied(self) -> None:
         for source in self.alive():
             [(committed,)] = source.rows("SELECT @@GLOBAL.gtid_executed")
             wait = f"SELECT WAIT_FOR_EXECUTED_GTID_SET('{committed}', 60)"
             assert all(node.rows(wait) == [(0,)] for node in self.alive())
-
-    def writers(self) -> list[ThrowAwayServer]:
-        return [node for node in self.alive() if node.rows("SELECT @@super_read_only") == [(0,)]]
-
-    def refusing(self) -> ThrowAwayServer:
-        """Return a secondary."""
-        return next(node for node in self.alive() if node not in self.writers())
 
 
 KIND = Group if FAMILY == "mysql" else Galera

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -74,10 +73,11 @@ def command(no_data):
 def test_from_the_first_start_to_the_last_stop(no_data, start, settings):
     no_data.folder.mkdir(mode=0o755)
     # A start that is interrupted leaves nothing, and can be repeated.
-    process = start(no_data.script, "start", **no_data.settings)
-    wait_until(no_data.processes, process)
-    assert helpers.ended(process, signal.SIGINT) == (128 + signal.SIGINT, "", "")
-    assert not no_data.processes()
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        process = start(no_data.script, "start", **no_data.settings)
+        wait_until(no_data.processes, process)
+        assert helpers.ended(process, number, number) == (128 + number, "", "")
+        assert not no_data.processes()
     for empty in ("It is empty: run python3 seed.py\n", ""):
         status, output, errors = no_data("start")
         assert (status, errors) == (0, "")
@@ -193,20 +193,6 @@ def test_starts_at_once(command):
     assert all(" is at work on " in refused(end) for end in ends if end.status)
     assert not any(end.errors for end in ends if not end.status)
     assert len(command.processes()) == 1
-
-
-@pytest.mark.parametrize(
-    ("number", "pause"), [(signal.SIGINT, 0), (signal.SIGHUP, 0.1), (signal.SIGTERM, 0.2)]
-)
-def test_a_start_that_is_interrupted_leaves_nothing(command, start, number, pause):
-    process = start(command.script, "start", stdout=subprocess.PIPE, **command.settings)
-    wait_until(command.processes, process)
-    time.sleep(pause)
-    done = helpers.ended(process, number, number)
-    assert done.errors == ""
-    if " is ready at " not in done.output:
-        assert done.status == 128 + number
-        assert not command.processes()
 
 
 @pytest.mark.parametrize("name", ["error.log", "mysqld.pid", "accounts.sql", "open/ibdata1"])

@@ -8,7 +8,6 @@ process, sampled by memory_profiler in a process of its own. Progress goes to st
 
 import argparse
 import csv
-import importlib
 import multiprocessing
 import os
 import statistics
@@ -26,14 +25,10 @@ from typing import Any
 import mysql.connector
 from memory_profiler import memory_usage
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from helpers import ages, batches, pages, seed, stream
+from made_users import write_csv
+from mysql_server import PrivateServer, free_port
 
-import seed  # noqa: E402
-from made_users import write_csv  # noqa: E402
-from mysql_server import PrivateServer, free_port  # noqa: E402
-
-SCRIPTS = ["0-stream_users", "1-batch_processing", "2-lazy_paginate", "4-stream_ages"]
-stream, batches, pages, ages = map(importlib.import_module, SCRIPTS)
 USERS = seed.SELECT_USERS
 ROUNDS = 3
 

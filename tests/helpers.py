@@ -23,9 +23,8 @@ from unittest.mock import patch
 
 import mysql.connector
 
-import seed
 from made_users import made_users
-from mysql_server import PROJECT, PrivateServer, server_program
+from mysql_server import PROJECT, PrivateServer, seed, server_program
 
 FAMILY = server_program()[1]  # mysql or mariadb
 temporary = tempfile.TemporaryDirectory(prefix="generators-")

@@ -160,15 +160,15 @@ def test_the_compose_file():
     text = (PROJECT / "docker-compose.yml").read_text(encoding="utf-8")
     assert {*MUST_HOLD.split("\n")} <= {line.split("  #")[0].strip() for line in text.split("\n")}
     lines = re.search(r"(?s) \[bash, -c, '(.*?)'\].* test: >-(.*) start_period", text).groups()
-    stand_ins = """exec() { "$@"; }; mysql() { echo "$MYSQL_PWD $*"; echo "GRANT USAGE"; }
+    stand_ins = """exec() { "$@"; }; mysql() { echo "$MYSQL_PWD $*" >&2; echo "GRANT $RIGHT"; }
         docker-entrypoint.sh() { echo "$MYSQL_USER,$MYSQL_PASSWORD $*"; }; """
     start, health = (stand_ins + " ".join(line.split()).replace("$$", "$") for line in lines)
-    for user, account in {"root": ",", "ann": "ann,p"}.items():
+    for user, account, right, status in (("root", ",", "ALL", 0), ("ann", "ann,p", "USAGE", 1)):
         variables = {"MYSQL_USER": user, "MYSQL_PASSWORD": "p", "MYSQL_ROOT_PASSWORD": "r s"}
         assert shell(start, env=variables).output == f"{account} mysqld\n"
-        output = shell(health, env=variables).output  # it logs in, by TCP
-        assert output.startswith(f"r s --host=127.0.0.1 --user={user} ")
-        assert "USAGE" not in output
+        done = shell(health, env={**variables, "RIGHT": right})  # it logs in, by TCP
+        assert done.errors.startswith(f"r s --host=127.0.0.1 --user={user} ")
+        assert (done.output, done.status) == ("", status)
 
 
 def test_the_dev_container_does_what_the_quick_start_does():

@@ -188,17 +188,16 @@ def test_an_import_cut_leaves_nothing_and_completes_later(empty, server, start, 
 # What is shown on a terminal
 
 
-def on_a_terminal(command: str, file) -> list[str]:
-    """Return what a shell command writes to a terminal as stderr, each return ending a line."""
-    done = shell('script -qec "($1) > /dev/null" /dev/null', command, env={"FILE": str(file)})
-    return done.output.strip("\n").split("\n")
+def on_a_terminal(command: str, file) -> str:
+    """Return what a shell command writes to a terminal as stderr, each carriage return as a |."""
+    terminal = 'script -qec "($1) > /dev/null" /dev/null | tr "\\r" "|"'
+    return shell(terminal, command, env={"FILE": str(file)}).output
 
 
 def test_an_import_on_a_terminal_shows_how_far_it_is(no_database, csv_file):
     shown = on_a_terminal('python seed.py "$FILE"', csv_file(2500))
-    assert shown == ["1,000 rows read", "2,000 rows read", "2,500 rows read"]
+    assert shown == "1,000 rows read|2,000 rows read|2,500 rows read|"
     # What comes next writes over it.
-    bad = '(cat "$FILE"; echo x) | python seed.py /dev/stdin'
-    *shown, error = on_a_terminal(bad, csv_file(1500))
-    assert shown == ["1,000 rows read"]
-    assert error == "seed.py: /dev/stdin:1502: 1 fields instead of 4; nothing was inserted"
+    shown = on_a_terminal('(cat "$FILE"; echo x) | python seed.py /dev/stdin', csv_file(1500))
+    error = "seed.py: /dev/stdin:1502: 1 fields instead of 4; nothing was inserted"
+    assert shown == f"1,000 rows read|{error}|\n"

@@ -23,10 +23,11 @@ LINE = "not UTF-8 text: save it in that encoding"
 LONG = "a line of 10,000 characters or more"
 
 
-def read(file) -> list[tuple]:
-    """Return all users of a CSV file, opened as insert_data() does."""
+def read(file, users: list[tuple]) -> list[tuple]:
+    """Append all users of a CSV file, opened as insert_data() does, to a list; return it."""
     with open(file, encoding="utf-8-sig", errors="replace", newline="") as lines:
-        return list(seed.read_users(lines))
+        users.extend(seed.read_users(lines))
+    return users
 
 
 HEADERS = ["", "name,email\n", "name\n", f"user_id;name;email\n{GOOD}", "name|email|age\n", GOOD]
@@ -78,19 +79,20 @@ WRONG = {  # text of a file: line and reason
 
 @pytest.mark.parametrize("text", WRONG)
 def test_what_is_wrong_is_told_with_its_line(csv_file, text):
-    file = csv_file(text)
+    file, users = csv_file(text), []
     with pytest.raises(ValueError, match=f"^{re.escape(f'{file}:{WRONG[text]}')}") as error:
-        read(file)
+        read(file, users)
     assert type(error.value) is seed.InputError
+    assert len(users) <= 1  # none after what is wrong
 
 
 def test_ids_are_stored_in_one_form(csv_file):
     others = ("n" * 255, "e" * 253 + "@b", "0007")  # as long as they may be
     file = csv_file(csv_text((form, *others) for form in (ID, ID.upper(), f"{{{ID}}}")))
-    assert read(file) == [(ID, *others)] * 3
+    assert read(file, []) == [(ID, *others)] * 3
     # Made from an email, they do not depend on its case.
     rows = [("Ann", "Ann@Example.com", 1), ("Ann", "ann@example.com", 1)]
-    users = read(csv_file(csv_text(rows, ("name", "email", "age"))))
+    users = read(csv_file(csv_text(rows, ("name", "email", "age"))), [])
     key = str(uuid.uuid5(uuid.NAMESPACE_URL, "mailto:ann@example.com"))
     assert users == [(key, "Ann", "Ann@Example.com", "1"), (key, "Ann", "ann@example.com", "1")]
 
@@ -112,7 +114,7 @@ FILES = [
 def test_files_as_people_have_them(csv_file, text, line_end):
     text = text.replace("\n", line_end)
     for each in (text, f"\ufeff{text}", text.rstrip("\r\n ;")):
-        assert read(csv_file(each)) == [(ID, "Ann, Jr.", "ann@example.com", "30")]
+        assert read(csv_file(each), []) == [(ID, "Ann, Jr.", "ann@example.com", "30")]
 
 
 def test_endless_lines_end_at_once(empty):
@@ -145,7 +147,7 @@ def test_a_spoilt_file_is_read_right_or_refused_with_a_line(csv_file):
             content = content[:start] + rng.choice(PIECES) + content[start + rng.randint(0, 1) :]
         file = csv_file(content)
         try:
-            users = read(file)
+            users = read(file, [])
         except seed.InputError as error:
             refusals.append(str(error).removeprefix(f"{file}:"))
         else:

@@ -25,8 +25,8 @@ from typing import Any
 import mysql.connector
 from memory_profiler import memory_usage
 
-from helpers import ages, batches, pages, seed, stream
-from made_users import write_csv
+from helpers import ages, batches, csv_text, pages, seed, stream
+from made_users import made_users
 from mysql_server import PrivateServer, free_port
 
 USERS = seed.SELECT_USERS
@@ -44,12 +44,6 @@ def fetch(query: str = USERS, method: str = "fetchall", dictionary: bool = True)
             yield from iter(cursor.fetchone, None)
 
 
-def select(clause: str) -> Iterator[dict[str, Any]]:
-    with seed.open_stream(cursor_class=seed.UserCursor) as cursor:
-        cursor.execute(f"{USERS} {clause}")
-        yield from iter(cursor.fetchone, None)
-
-
 def over_25(in_batches: bool) -> int:
     lists = batches.stream_users_in_batches(1000) if in_batches else [fetch()]
     return sum(len([user for user in users if user["age"] > 25]) for users in lists)
@@ -65,11 +59,10 @@ def sample_pages() -> Iterator[list]:
         yield list(fetch(f"{USERS} LIMIT 100 OFFSET {offset}"))
 
 
-def page_after_90_percent(by_offset: bool) -> Iterator[dict[str, Any]]:
+def page_after_90_percent(by_offset: bool) -> int:
     if by_offset:
-        rows = int(os.environ["MEASURED_ROWS"])
-        return select(f"ORDER BY user_id LIMIT 100 OFFSET {rows * 9 // 10}")
-    return select("WHERE user_id > 'e666' ORDER BY user_id LIMIT 100")  # ids are spread evenly
+        return len(pages.paginate_users(100, int(os.environ["MEASURED_ROWS"]) * 9 // 10))
+    return len(next(pages.lazy_pagination(100, "e666")))  # ids are spread evenly
 
 
 def import_file(row_by_row: bool = False) -> int:
@@ -151,7 +144,8 @@ def compare_ways() -> None:
 def draw_memory(rows: int) -> None:
     counts = [rows * fifths // 5 for fifths in range(1, 6)]
     bars = [in_a_process_of_its_own(added_memory, fetch, f"{USERS} LIMIT {n}") for n in counts]
-    line = [in_a_process_of_its_own(added_memory, select, f"LIMIT {n}") for n in counts]
+    streams = [partial(result_of, stream.stream_users, n) for n in counts]
+    line = [in_a_process_of_its_own(added_memory, each) for each in streams]
     # Bars and a line differ without colours too; the default ones can hardly be seen.
     print(f"""```mermaid
 %%{{init: {{"themeVariables": {{"xyChart": {{"plotColorPalette": "#d62728, #1f77b4"}}}}}}}}%%
@@ -171,8 +165,8 @@ def main() -> None:
     if rows < 1000:  # the deepest page would not be full
         parser.error(f"ROWS must be 1,000 or more, not {rows}")
     with tempfile.TemporaryDirectory() as folder:
-        with open(Path(folder, "all.csv"), "w", encoding="utf-8") as file:
-            write_csv(file, rows)
+        users = csv_text(islice(made_users(), rows))
+        Path(folder, "all.csv").write_text(users, encoding="utf-8")
         with PrivateServer(Path(folder, "server"), free_port(), password="p") as server:
             os.environ.update(server.environment(), HOME=folder, MEASURED_ROWS=str(rows))
             command = [sys.executable, seed.__file__, "all.csv"]

@@ -44,13 +44,8 @@ def made_users(seed: int = 0) -> Iterator[tuple[str, str, str, int]]:
             yield user_id, name, f"user{number}@{rng.choice(DOMAINS)}", age
 
 
-def write_csv(file, count: int) -> None:
-    """Write a header and the first count users to an open text file."""
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["user_id", "name", "email", "age"])
-    writer.writerows(islice(made_users(), count))
-
-
 if __name__ == "__main__":
     sys.stdout.reconfigure(encoding="utf-8", newline="")
-    write_csv(sys.stdout, int(sys.argv[1]))
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["user_id", "name", "email", "age"])
+    writer.writerows(islice(made_users(), int(sys.argv[1])))

@@ -93,16 +93,16 @@ def settings(monkeypatch):
 
 @pytest.fixture
 def with_global(server):
-    """A function that sets a global variable of a server for the time of the test."""
+    """A function that sets a global variable of the server for the time of the test."""
     before = []
 
-    def with_global(name: str, value: int | float | str, at: ThrowAwayServer = server) -> None:
-        before.append((at, name, at.rows(f"SELECT @@GLOBAL.{name}")[0][0]))
-        at.rows(f"SET GLOBAL {name} = {value!r}")
+    def with_global(name: str, value: int | float | str) -> None:
+        before.append((name, server.rows(f"SELECT @@GLOBAL.{name}")[0][0]))
+        server.rows(f"SET GLOBAL {name} = {value!r}")
 
     yield with_global
-    for at, name, value in reversed(before):
-        at.rows(f"SET GLOBAL {name} = {value!r}")
+    for name, value in reversed(before):
+        server.rows(f"SET GLOBAL {name} = {value!r}")
 
 
 @pytest.fixture

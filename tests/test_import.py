@@ -96,9 +96,6 @@ def test_an_error_of_either_side_ends_both_and_is_the_one_that_is_raised(empty, 
     assert query(COUNT) == [(0, 0)]
 
 
-# Imports at once
-
-
 def test_eight_imports_at_once_all_succeed(empty, server, csv_file):
     files = [csv_file(3000, f"{order}.csv", order) for order in range(8)]
     found = helpers.imports_at_once(files, [server] * 8)
@@ -152,9 +149,6 @@ def test_a_pipe_is_read_once(empty, tmp_path):
     assert query(COUNT) == [(0, 0)]
 
 
-# Lost connections
-
-
 def test_a_connection_lost_in_a_commit(empty, server, settings):
     """Its reply is lost: the error tells nothing of what the server has done."""
     with helpers.router(server) as (port, clients):
@@ -183,9 +177,6 @@ def test_an_import_cut_leaves_nothing_and_completes_later(empty, server, start, 
     wait_until(lambda: server.connections() in ([], [empty.connection_id]))
     assert query(COUNT) == [(0, 0)]
     assert imported(ran("seed.py", file)) == (40_000, 0)
-
-
-# What is shown on a terminal
 
 
 def on_a_terminal(command: str, file) -> str:

@@ -183,9 +183,6 @@ def test_whoever_else_is_on_the_machine_gets_nothing_of_its_owners(command, tmp_
         command.connect(**account)
 
 
-# Starts that cannot be
-
-
 def test_starts_at_once(command):
     with ThreadPoolExecutor(3) as pool:
         ends = list(pool.map(command, ["start"] * 3))

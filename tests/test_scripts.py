@@ -10,8 +10,6 @@ import seed
 from helpers import EVERYTHING, FAMILY, SCRIPTS, batches, pages, query, ran, refused, shell
 from made_users import FIRST_USERS
 
-# What is printed
-
 
 def test_each_script_prints_what_sql_says(seeded):
     rows = query("SELECT user_id, name, email, age FROM user_data ORDER BY user_id")
@@ -37,9 +35,6 @@ def test_each_script_prints_what_sql_says(seeded):
 def test_an_empty_table(empty):
     ends = [ran(script) for script in SCRIPTS]
     assert ends == [(0, "", "")] * 3 + [(0, "Average age of users: 0.00\n", "")]
-
-
-# As processes
 
 
 def test_as_commands(seeded, tmp_path):

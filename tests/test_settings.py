@@ -101,9 +101,6 @@ def test_the_option_file_opens_the_connection(
     assert ran("seed.py").output.splitlines()[0].endswith(" at mysqld.sock")
 
 
-# Rights
-
-
 def test_rights_on_the_database_are_enough(seeded, account):
     expected = [ran(script) for script in SCRIPTS]
     account("reader", "SELECT ON ALX_prodev.*")

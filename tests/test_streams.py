@@ -16,8 +16,6 @@ import helpers
 import seed
 from helpers import GENERATORS, INSERT, SCRIPTS, WIDE, ages, batches, counting, pages, query, stream
 
-# Queries, rows, connections
-
 
 def test_a_stream_is_one_select_pages_are_one_each_on_one_connection(seeded, server):
     seeded.close()
@@ -111,9 +109,6 @@ def test_any_query_can_be_streamed(seeded):
         assert next(cursor) == {"name": "Dan Altenwerth Jr.", "older": 68}
 
 
-# Cuts and limits
-
-
 @pytest.mark.parametrize("fault", ["kill_connections", "stop", "kill", "cut_replies"])
 def test_a_stream_that_is_cut_raises(wide, settings, fault):
     with helpers.router(wide) as (port, clients):
@@ -165,9 +160,6 @@ def test_a_time_limit_of_the_server_raises(wide, with_global):
     time.sleep(0.2)
     with pytest.raises(mysql.connector.Error, match="(?i)time"):
         sum(1 for _ in users)
-
-
-# Order and pages
 
 
 def test_pages_neither_skip_nor_repeat_while_others_come_and_go(empty):
@@ -269,9 +261,6 @@ def test_memory_does_not_grow_with_the_file(empty, csv_file):
     for size in (10_000, 30_000):
         assert peak(seed.insert_data, empty, csv_file(size)) < 4
         empty.cmd_query("TRUNCATE user_data")
-
-
-# Ctrl-C
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

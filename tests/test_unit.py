@@ -64,9 +64,6 @@ def test_only_what_is_asked_for_is_read_and_the_one_connection_closed(connect, c
     connect.assert_called_once_with()
 
 
-# Imports
-
-
 def from_file(registered: bool):
     """Load 0-stream_users.py from its file as "exercise", entered into sys.modules or not."""
     file = PROJECT / SCRIPTS[0]
@@ -85,8 +82,6 @@ def test_the_module_itself_can_be_called_and_another_of_its_name_is_left_alone(c
         from_file(registered=False)
     assert type(stranger) is type(sys)
 
-
-# Sizes
 
 SIZED = [
     (batches.stream_users_in_batches, "batch_size"),
@@ -133,9 +128,6 @@ def test_help_and_wrong_sizes_on_the_command_line(connect, script):
         error = rf"argument {argument[1:-1]}: invalid|{argument[1:-1]} must be from 1 to"
         assert re.match(rf"{re.escape(usage)}\n{script}: error: ({error}) .*\n$", done.errors)
     connect.assert_not_called()
-
-
-# The project
 
 
 def test_user_data_is_what_the_code_makes():

@@ -95,10 +95,8 @@ class ThrowAwayServer(PrivateServer):
         """Return the numbers of other clients' connections, in whose query or state the text is."""
         others = "id <> CONNECTION_ID() AND user <> 'system user'"
         doing = f"CONCAT_WS(' ', state, info) LIKE '%{doing}%'"
-        rows = self.rows(
-            f"SELECT id FROM information_schema.processlist WHERE {others} AND {doing}"
-        )
-        return [number for (number,) in rows]
+        clients = f"SELECT id FROM information_schema.processlist WHERE {others} AND {doing}"
+        return [number for (number,) in self.rows(clients)]
 
     def wait_until_left_alone(self) -> None:
         """Wait for the connections that are just closing; a minute is a failure."""
@@ -226,10 +224,7 @@ def imported(done: Done) -> tuple[int, int]:
 
 
 def shell(command: str, *arguments: object, **options) -> Done:
-    """Run a shell command, in which $1 is the first argument, in the project's folder.
-
-    Its python is that of the tests.
-    """
+    """Run a shell command ($1: the first argument) in the project's folder, python as here."""
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONIOENCODING": "utf-8"}
     environment |= options.pop("env", {})

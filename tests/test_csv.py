@@ -20,6 +20,7 @@ AGE = "is not a whole number from 0 to 999"
 EMAIL = "is not an address with one @, up to 255 long"
 NAME = "is not a text of 1 to 255 characters"
 LINE = "not UTF-8 text: save it in that encoding"
+FIRST_LINE = "the first line needs name, email, age, optionally user_id; it is ["
 LONG = "a line of 10,000 characters or more"
 
 
@@ -38,9 +39,7 @@ IDS = ["", "X", f"{ID}0", ID.replace("-", "_"), HEX, f"--{HEX}", f"urn:uuid:{ID}
 IDS += [f"0x{HEX[2:]}", f"{HEX[:8]} {HEX[9:]}", f"{ID[:-1]}٣", f"{HEX[:4]}-{HEX[4:]}"]
 AGES = ["old", "", "-1", "1000", "30.0", "3e1", "+3", "3 0", "٣٠", "1_0", "9" * 5000]
 WRONG = {  # text of a file: line and reason
-    **dict.fromkeys(
-        HEADERS, "1: the first line needs name, email, age, optionally user_id; it is ["
-    ),
+    **dict.fromkeys(HEADERS, f"1: {FIRST_LINE}"),
     # Rows
     f"{HEAD}{ID},Ann,a@b": "3: 3 fields instead of 4; nothing was inserted",
     f"{HEAD}{GOOD},more": "3: 5 fields instead of 4",

@@ -11,18 +11,7 @@ import pytest
 
 import helpers
 import seed
-from helpers import (
-    COUNT,
-    INSERT,
-    csv_text,
-    first_users,
-    imported,
-    query,
-    ran,
-    refused,
-    shell,
-    wait_until,
-)
+from helpers import COUNT, csv_text, first_users, imported, query, ran, refused, shell, wait_until
 
 
 def test_seed_reports_what_it_did_on_one_connection(no_database, server):
@@ -66,7 +55,7 @@ def test_transactions_are_the_callers(empty, with_global, csv_file):
             cursor.execute("DELETE FROM user_data")
             connection.commit()
             assert query(COUNT) == [(0, 0)]
-            cursor.execute(INSERT, first_users(1)[0])
+            cursor.execute(helpers.INSERT, first_users(1)[0])
         with pytest.raises(seed.InputError, match="the first line needs"):
             seed.insert_data(connection, csv_file(""))
     assert query(COUNT) == [(1, 1)]

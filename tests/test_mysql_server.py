@@ -151,9 +151,8 @@ def test_whoever_else_is_on_the_machine_gets_nothing_of_its_owners(command, tmp_
     folder.mkdir()
     folder.chmod(0o777)
     (tmp_path / "private").write_text("secret\n")
-    (tmp_path / "private").chmod(
-        0o644
-    )  # a server reads no files of others where it may read anybody's
+    # A server reads no files of others where it may read anybody's.
+    (tmp_path / "private").chmod(0o644)
     with command.connect() as mallory:
         mallory.cmd_query("CREATE DATABASE ALX_prodev")
         mallory.database = "ALX_prodev"

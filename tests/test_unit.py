@@ -49,7 +49,7 @@ def test_generators_read_a_mock(cursor, capsys):
     assert capsys.readouterr().out == f"{USERS[0]}\n{USERS[2]}\n"
 
 
-@pytest.mark.parametrize("generator", [*GENERATORS.values(), __import__("0-stream_users")])
+@pytest.mark.parametrize("generator", [*GENERATORS.values(), stream])
 def test_only_what_is_asked_for_is_read_and_the_one_connection_closed(connect, cursor, generator):
     cursor.fetchone.return_value = (30,)
     cursor.fetchmany.return_value = cursor.fetchall.return_value = USERS
@@ -64,22 +64,11 @@ def test_only_what_is_asked_for_is_read_and_the_one_connection_closed(connect, c
     connect.assert_called_once_with()
 
 
-def from_file(registered: bool):
-    """Load 0-stream_users.py from its file as "exercise", entered into sys.modules or not."""
-    file = PROJECT / SCRIPTS[0]
-    spec = importlib.util.spec_from_file_location("exercise", file)
-    module = importlib.util.module_from_spec(spec)
-    with patch.dict(sys.modules, {"exercise": module} if registered else {}):
-        spec.loader.exec_module(module)
-    return module
-
-
-def test_the_module_itself_can_be_called_and_another_of_its_name_is_left_alone(cursor):
-    cursor.fetchone.side_effect = [*USERS, None]
-    assert list(from_file(registered=True)()) == USERS
+def test_a_module_that_no_import_knows_leaves_another_of_its_name_alone():
+    spec = importlib.util.spec_from_file_location("exercise", PROJECT / SCRIPTS[0])
     stranger = type(sys)("exercise")
     with patch.dict(sys.modules, {"exercise": stranger}):
-        from_file(registered=False)
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
     assert type(stranger) is type(sys)
 
 
@@ -103,25 +92,16 @@ def test_wrong_sizes_raise_before_any_query(connect, function, name, value):
     connect.assert_not_called()
 
 
-HELP = {
-    "seed.py": ("[CSV_FILE]", "the users to import (user_data.csv beside this script)"),
-    "0-stream_users.py": ("[COUNT]", "how many users to print (6)"),
-    "1-batch_processing.py": ("[BATCH_SIZE]", "users fetched at a time (50)"),
-    "2-lazy_paginate.py": ("[PAGE_SIZE]", "users on a page (100)"),
-    "4-stream_ages.py": ("", "Average the users' ages from a stream"),
-}
+ARGUMENTS = ["[CSV_FILE]", "[COUNT]", "[BATCH_SIZE]", "[PAGE_SIZE]", ""]
 
 
-@pytest.mark.parametrize("script", EVERYTHING)
-def test_help_and_wrong_sizes_on_the_command_line(connect, script):
-    argument, help = HELP[script]
+@pytest.mark.parametrize(("script", "argument"), [*zip(EVERYTHING, ARGUMENTS)])
+def test_help_and_wrong_sizes_on_the_command_line(connect, script, argument):
     done = ran(script, "-h")
     assert (done.status, done.errors) == (0, "")
     usage = f"usage: {script} [-h] {argument}".rstrip()
     assert done.output.startswith(f"{usage}\n")
-    text = " ".join(done.output.split())
-    assert help in text
-    assert __import__(script[:-3]).__doc__.splitlines()[0] in text
+    assert __import__(script[:-3]).__doc__.splitlines()[0] in " ".join(done.output.split())
     for value in ("0", "-1", "x", "1.5", "", str(2**63)) if script in SCRIPTS[:3] else ():
         done = ran(script, "--", value)
         assert (done.status, done.output) == (2, "")

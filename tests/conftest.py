@@ -110,9 +110,9 @@ def account(server, settings):
     """A function that makes an account with the given rights, to which the variables lead."""
     accounts = []
 
-    def account(name: str, *rights: str, identified: str = "BY 'p'", options: str = "") -> None:
+    def account(name: str, *rights: str) -> None:
         accounts.append(f"{name}@localhost")
-        server.rows(f"CREATE USER {accounts[-1]} IDENTIFIED {identified} {options}")
+        server.rows(f"CREATE USER {accounts[-1]} IDENTIFIED BY 'p'")
         for right in rights:
             server.rows(f"GRANT {right} TO {accounts[-1]}")
         settings(USER=name, PASSWORD="p")

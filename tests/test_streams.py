@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import re
 import signal
 import subprocess
 import time
@@ -91,24 +90,6 @@ def test_hang_ups_in_threads_with_tls_and_compressed(wide, monkeypatch):
     wide.wait_until_left_alone()
 
 
-def test_two_streams_of_one_process(wide, capsys):
-    left, read = stream.stream_users(), stream.stream_users()
-    assert next(left)["user_id"] == next(read)["user_id"]
-    left.close()
-    assert sum(1 for _ in read) == WIDE - 1
-    left = stream.stream_users()
-    next(left)
-    wide.kill_connections()
-    left.close()  # of a connection that is gone
-    assert capsys.readouterr().err == ""
-
-
-def test_any_query_can_be_streamed(seeded):
-    with seed.open_stream(dictionary=True) as cursor:
-        cursor.execute("SELECT name, age + %s AS older FROM user_data ORDER BY user_id", [1])
-        assert next(cursor) == {"name": "Dan Altenwerth Jr.", "older": 68}
-
-
 @pytest.mark.parametrize("fault", ["kill_connections", "stop", "kill", "cut_replies"])
 def test_a_stream_that_is_cut_raises(wide, settings, fault):
     with helpers.router(wide) as (port, clients):
@@ -126,19 +107,6 @@ def test_a_stream_that_is_cut_raises(wide, settings, fault):
         wide.wait_until_left_alone()
 
 
-def test_a_script_that_is_cut_ends_with_one_line(wide, start):
-    processes = {}
-    for script in SCRIPTS[:3]:
-        process = start(script, *helpers.ALL_USERS[script], stdout=subprocess.PIPE)
-        assert process.stdout.read(1) == "{"  # it waits, as nobody reads on
-        processes[script] = process
-    wide.kill()
-    for script, process in processes.items():
-        done = helpers.ended(process)
-        assert done.errors.startswith(f"{script}: ")
-        assert re.search(r" \(error 20\d\d\)\.$", helpers.refused(done))
-
-
 def test_no_limit_of_the_server_and_no_pause_cuts_a_stream(wide, with_global):
     for name, value in {"sql_select_limit": 10, "net_write_timeout": 1, "wait_timeout": 1}.items():
         with_global(name, value)
@@ -150,16 +118,6 @@ def test_no_limit_of_the_server_and_no_pause_cuts_a_stream(wide, with_global):
     time.sleep(2)
     sizes = [1 + sum(1 for _ in rows) for rows in streams]
     assert sizes == [WIDE, WIDE / 50, WIDE, WIDE / 50]
-
-
-def test_a_time_limit_of_the_server_raises(wide, with_global):
-    limits = {"mysql": ("max_execution_time", 50), "mariadb": ("max_statement_time", 0.05)}
-    with_global(*limits[helpers.FAMILY])
-    users = stream.stream_users()
-    next(users)
-    time.sleep(0.2)
-    with pytest.raises(mysql.connector.Error, match="(?i)time"):
-        sum(1 for _ in users)
 
 
 def test_pages_neither_skip_nor_repeat_while_others_come_and_go(empty):

@@ -52,9 +52,6 @@ def wait_until(condition, process: subprocess.Popen | None = None) -> None:
         time.sleep(0.02)
 
 
-# Servers
-
-
 class ThrowAwayServer(PrivateServer):
     """A private server with all rights, on a copy of an empty one's data, that ends by a kill."""
 
@@ -175,9 +172,6 @@ def cut_replies(clients: list[socket.socket]) -> None:
         client.shutdown(socket.SHUT_WR)
 
 
-# Scripts
-
-
 class Done(NamedTuple):
     """How a script ended."""
 
@@ -248,9 +242,6 @@ def query(statement: str) -> list[tuple]:
     """Return all rows of a query on a connection of its own."""
     with contextlib.closing(seed.connect_to_prodev()) as connection:
         return seed.query(connection, statement)
-
-
-# Files
 
 
 def csv_text(rows: Iterable[Iterable], columns=tuple(seed.COLUMNS), **how) -> str:

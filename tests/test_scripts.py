@@ -111,9 +111,6 @@ def test_a_session_goes_on_after_an_error_and_a_bug_is_not_hidden(server):
     assert done.errors.endswith("ValueError: invalid literal for int() with base 10: 'x'\n")
 
 
-# Errors: what is done to the server or the settings, the scripts that meet it, what is said
-
-
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_script_that_is_run_before_seed(no_database, server, script):
     assert refused(ran(script)).endswith("(error 1049). Run python3 seed.py first.")

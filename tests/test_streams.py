@@ -192,9 +192,6 @@ def test_ways_to_fetch_can_be_mixed(seeded, size):
         assert [user for user in users if user] == expected
 
 
-# Memory, with what is yielded kept and not
-
-
 def peak(work, *arguments) -> float:
     """Return the most that the work adds to the memory that Python has given out, in MiB."""
     tracemalloc.start()

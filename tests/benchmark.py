@@ -68,7 +68,7 @@ def page_after_90_percent(by_offset: bool) -> int:
 def import_file(row_by_row: bool = False) -> int:
     """Import all users into an empty copy of the table that is read, in a database of its own."""
     path = Path.home() / "all.csv"  # HOME is the folder of main(), in other processes too
-    server = PrivateServer(Path.home(), int(os.environ["MYSQL_PORT"]), password="p")
+    server = PrivateServer(Path.home(), int(os.environ["MYSQL_PORT"]), "p")
     with server.connect(database="imports") as connection:
         connection.cmd_query("DROP TABLE IF EXISTS user_data")
         connection.cmd_query(f"CREATE TABLE user_data LIKE {seed.DATABASE}.user_data")
@@ -167,7 +167,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         users = csv_text(islice(made_users(), rows))
         Path(folder, "all.csv").write_text(users, encoding="utf-8")
-        with PrivateServer(Path(folder, "server"), free_port(), password="p") as server:
+        with PrivateServer(Path(folder, "server"), free_port(), "p") as server:
             os.environ.update(server.environment(), HOME=folder, MEASURED_ROWS=str(rows))
             command = [sys.executable, seed.__file__, "all.csv"]
             subprocess.run(command, cwd=folder, stdout=sys.stderr, check=True)

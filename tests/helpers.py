@@ -53,15 +53,12 @@ def wait_until(condition, process: subprocess.Popen | None = None) -> None:
 
 
 class ThrowAwayServer(PrivateServer):
-    """A private server with all rights, on a copy of an empty one's data, that ends by a kill."""
+    """A private server on a copy of an empty one's data, that ends by a kill."""
 
     # Of MariaDB's and MySQL's log, which takes 100 MB else; and nothing is synced to the disk.
     sizes = ("--loose-innodb-log-file-size=16M", "--loose-innodb-redo-log-capacity=32M")
     sizes += ("--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=OFF")
     sizes += ("--loose-innodb-flush-method=nosync",)
-
-    def __init__(self, folder: Path, port: int, password: str = "p") -> None:
-        super().__init__(folder, port, password=password)
 
     def _initialise(self, program: str, family: str, data: Path) -> None:
         template = Path(temporary.name, family)

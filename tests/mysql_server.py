@@ -60,7 +60,7 @@ class PrivateServer:
     sizes: tuple[str, ...] = ()  # options for its files
     process: subprocess.Popen | None = None
 
-    def __init__(self, folder: Path, port: int, user: str = "root", password: str = "") -> None:
+    def __init__(self, folder: Path, port: int, password: str = "", user: str = "root") -> None:
         self.folder = folder.resolve()
         self.host, self.port, self.user, self.password = "127.0.0.1", port, user, password
         self.log = self.folder / "error.log"
@@ -289,7 +289,7 @@ def main() -> None:
     host, port, user, password = map(seed.connection_settings().get, SETTINGS)
     if host not in ("localhost", "127.0.0.1"):
         raise ServerError(f"MYSQL_HOST is {host}, but this is for this machine: unset MYSQL_HOST")
-    server = PrivateServer(PROJECT / ".mysql", port, user, password)
+    server = PrivateServer(PROJECT / ".mysql", port, password, user)
     running = server.running()
     if action == "stop":
         server.stop()

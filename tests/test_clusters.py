@@ -29,7 +29,7 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.addresses = [f"127.0.0.1:{free_port()}" for _ in range(SIZE)]  # for each other
-        self.nodes = [self.node(folder / uuid, free_port()) for uuid in UUIDS]
+        self.nodes = [self.node(folder / uuid, free_port(), "p") for uuid in UUIDS]
 
     def start(self) -> None:
         """Start all nodes, on new data; all of them write."""

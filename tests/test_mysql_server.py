@@ -218,6 +218,6 @@ def test_what_is_told_in_one_line(command, tmp_path):
     shutil.rmtree(command.folder)
     command.folder.write_text("")
     assert "begin anew" in command.refuses()
-    server = helpers.ThrowAwayServer(tmp_path / "server", free_port())
+    server = helpers.ThrowAwayServer(tmp_path / "server", free_port(), "p")
     with pytest.raises(ServerError, match="no-such-option"):
         server.start("--no-such-option")

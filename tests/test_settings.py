@@ -10,7 +10,7 @@ import pytest
 
 import seed
 from helpers import EVERYTHING, FAMILY, SCRIPTS, ThrowAwayServer, imported, ran, refused, shell
-from mysql_server import ServerError, free_port
+from mysql_server import free_port
 
 DEFAULTS = {"host": "localhost", "port": 3306, "user": "root", "password": ""}
 DEFAULTS |= {"connect_timeout": 10, "ssl_mode": "PREFERRED"}
@@ -88,9 +88,7 @@ def test_settings_in_another_encoding_are_told_and_not_shown(server, settings, n
     assert "caf" not in line
 
 
-def test_the_option_file_opens_the_connection(
-    no_database, server, option_file, no_variables, monkeypatch
-):
+def test_the_option_file_opens_the_connection(server, option_file, no_variables, monkeypatch):
     password = 'password = "it\'s \\\\ own"'
     monkeypatch.setattr(seed, "CONNECT_TIMEOUT", 1)
     option_file(f"port = {server.port} # here", password, "raw=1")
@@ -145,7 +143,7 @@ def test_tls_settings_of_the_option_file_are_honoured(server, tmp_path, option_f
     assert shell(f"set -e; {MAKE_CERTIFICATES}", cwd=tmp_path).status == 0
     ca, cert, key = (f"ssl-{name}={tmp_path}/{name}.pem" for name in ("ca", "cert", "key"))
     other = f"ssl-ca={tmp_path}/other.pem"
-    tls = ThrowAwayServer(tmp_path / "server", free_port())
+    tls = ThrowAwayServer(tmp_path / "server", free_port(), "p")
     tls.start(f"--{ca}", f"--{cert}", f"--{key}", "--require-secure-transport=ON")
     with tls:
         settings(tls)
@@ -172,11 +170,8 @@ def test_tls_settings_of_the_option_file_are_honoured(server, tmp_path, option_f
 
 def test_a_server_without_tls(server, tmp_path, settings, option_file, monkeypatch):
     # Without a password, as MySQL lets one in only within TLS.
-    plain = ThrowAwayServer(tmp_path / "server", free_port(), password="")
-    try:
-        plain.start("--tls-version=" if FAMILY == "mysql" else "--skip-ssl")
-    except ServerError:  # MySQL before 8.0.29
-        plain.start("--skip-ssl")
+    plain = ThrowAwayServer(tmp_path / "server", free_port())
+    plain.start("--tls-version=" if FAMILY == "mysql" else "--skip-ssl")
     with plain:
         settings(plain)
         assert ran("seed.py").status == 0

@@ -20,7 +20,8 @@ class Shards:
 
     def __init__(self, folder: Path) -> None:
         folders = [folder / name for name in ("head", "one", "two")]
-        self.head, *self.shards = [helpers.ThrowAwayServer(each, free_port()) for each in folders]
+        nodes = [helpers.ThrowAwayServer(each, free_port(), "p") for each in folders]
+        self.head, *self.shards = nodes
         self.shards[1].host = "127.0.0.2"  # of two servers at one address Spider mixes up the XIDs
         page = (PROJECT / "README.md").read_text(encoding="utf-8")
         statements = re.search(r"(?s)```sql\n(CREATE SERVER one.*?)\n```", page)[1]

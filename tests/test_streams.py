@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import itertools
 import signal
 import subprocess
 import time
@@ -75,12 +76,10 @@ def test_a_hang_up(wide, how, read):
 def test_hang_ups_in_threads_with_tls_and_compressed(wide, monkeypatch):
     # (Without its C extension the driver cannot read what is compressed.)
     compress = {"compress": mysql.connector.HAVE_CEXT}
-    connect, how = mysql.connector.connect, [{}, compress, {"ssl_disabled": True}]
+    connect, how = mysql.connector.connect, itertools.cycle([{}, compress, {"ssl_disabled": True}])
+    monkeypatch.setattr("mysql.connector.connect", lambda **each: connect(**each | next(how)))
 
-    def stop(number: int) -> None:
-        monkeypatch.setattr(
-            mysql.connector, "connect", lambda **each: connect(**{**each, **how[number % 3]})
-        )
+    def stop(_: int) -> None:
         rows = stream.stream_users()
         assert next(rows)
         rows.close()

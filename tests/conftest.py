@@ -13,9 +13,6 @@ from helpers import FAMILY, ThrowAwayServer, seed, temporary
 from mysql_server import PROJECT, free_port
 
 collect_ignore = [] if FAMILY == "mariadb" else ["test_shards.py"]  # of MariaDB alone
-# The first hides what is not flushed, the other what is left behind; most users have neither.
-for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
-    os.environ.pop(name, None)
 os.environ["COLUMNS"] = "100"  # by which argparse folds what -h prints
 # Where the suite runs in the background, its shell has Ctrl-C ignored, and so would all it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -121,15 +121,10 @@ def test_endless_lines_end_at_once(empty):
     assert done.errors.startswith(f"seed.py: /dev/stdin:1: {LONG}")
 
 
-def test_files_that_cannot_be_read(empty, tmp_path):
-    for file, expected in {
-        tmp_path / "missing.csv": f"No such file or directory: {str(tmp_path / 'missing.csv')!r}",
-        tmp_path: f"Is a directory: {str(tmp_path)!r}",
-        "in\nlines": r"No such file or directory: 'in\nlines'",
-        "": "No such file or directory: ''",
-        "/proc/self/mem": "Input/output error",
-    }.items():
-        assert refused(ran("seed.py", file)).endswith(expected)
+def test_files_that_cannot_be_read(empty):
+    missing = refused(ran("seed.py", "missing.csv"))
+    assert missing.endswith("No such file or directory: 'missing.csv'")
+    assert refused(ran("seed.py", "/proc/self/mem")).endswith("Input/output error")
 
 
 PIECES = [b"", b'"', b",", b"\n", b"\r", b" ", b"@", b"x", b"\0", b"\xff", b"-1", b'"5" ', b'""']

@@ -21,11 +21,6 @@ for number in (signal.SIGTERM, signal.SIGHUP):  # no server is left by a termina
         signal.signal(number, signal.default_int_handler)
 
 
-@pytest.hookimpl(trylast=True)  # after what an interrupted test has left to pytest's own
-def pytest_sessionfinish() -> None:
-    temporary.cleanup()
-
-
 @pytest.fixture(scope="session")
 def server():
     """The session's server, to which the variables lead: never one of the user's."""

@@ -123,8 +123,6 @@ def test_no_file_is_sent_on_a_servers_demand(seeded, with_global, option_file):
         cursor.execute(load, [str(seed.CSV_FILE)])
 
 
-# TLS
-
 MAKE_CERTIFICATES = """
 for ca in ca other; do
     openssl req -x509 -subj /CN=$ca -nodes -keyout $ca.key -out $ca.pem \\

@@ -12,8 +12,6 @@ import helpers
 from helpers import EVERYTHING, GENERATORS, SCRIPTS, ages, batches, pages, ran, shell, stream
 from mysql_server import PROJECT
 
-# A MagicMock in place of seed.connect_to_prodev()
-
 USERS = [
     {"user_id": user_id, "name": "Ann", "email": "ann@example.com", "age": age}
     for user_id, age in (("1", 30), ("2", 25), ("3", 26))

@@ -102,8 +102,6 @@ def test_a_stream_that_is_cut_raises(wide, settings, fault):
             for read in (cursor.fetchall, *(lambda rows=rows: list(rows) for rows in streams)):
                 with pytest.raises(mysql.connector.Error):
                     read()
-    if fault == "kill_connections":
-        wide.wait_until_left_alone()
 
 
 def test_no_limit_of_the_server_and_no_pause_cuts_a_stream(wide, with_global):

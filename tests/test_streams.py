@@ -89,6 +89,13 @@ def test_hang_ups_in_threads_with_tls_and_compressed(wide, monkeypatch):
     wide.wait_until_left_alone()
 
 
+def test_two_streams_of_one_process(wide):
+    left, read = stream.stream_users(), stream.stream_users()
+    assert next(left) == next(read)
+    left.close()
+    assert sum(1 for _ in read) == WIDE - 1
+
+
 @pytest.mark.parametrize("fault", ["kill_connections", "stop", "kill", "cut_replies"])
 def test_a_stream_that_is_cut_raises(wide, settings, fault):
     with helpers.router(wide) as (port, clients):

@@ -95,15 +95,3 @@ def test_a_shard_that_dies_in_an_import(shards, csv_file, shard):
     assert shards.sizes() == [0, 0]
     assert imported(ran("seed.py", file)) == (5000, 0)
     assert sum(shards.sizes()) == 5000
-
-
-def test_a_stream_that_is_left_and_one_whose_shard_dies(shards):
-    helpers.insert_wide_users(shards.head)
-    left, cut = helpers.stream.stream_users(), helpers.stream.stream_users()
-    assert next(left) == next(cut)
-    left.close()
-    shards.shards[1].kill()
-    with pytest.raises(mysql.connector.Error):
-        list(cut)
-    for node in (shards.head, shards.shards[0]):
-        helpers.wait_until(lambda node=node: not node.connections("user_data"))

@@ -130,8 +130,7 @@ def in_a_process_of_its_own(function: Callable, *arguments: Any) -> Any:
 
 
 def compare_ways() -> None:
-    print("| task | way | its seconds→ours | MiB |")
-    print("| --- | --- | ---: | ---: |")
+    print("| task | way | its seconds→ours | MiB |\n| --- | --- | ---: | ---: |")
     for task, way, *works in COMPARISONS:
         (done, whole), (slow, fast) = measure_time(f"{task}, {way}", *works)
         large, small = (in_a_process_of_its_own(added_memory, work) for work in works)

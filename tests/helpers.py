@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -136,8 +136,8 @@ def counting(server: ThrowAwayServer) -> Iterator[SimpleNamespace]:
 
 
 @contextlib.contextmanager
-def router(server: ThrowAwayServer) -> Iterator[tuple[int, list[socket.socket]]]:
-    """Lead each connection to a port on to a server; give that port, and the clients' sockets."""
+def router(server: ThrowAwayServer) -> Iterator[tuple[int, Callable[[], None]]]:
+    """Lead each connection to a port on to a server; give that port, and what cuts the replies."""
     clients, servers = [], []
 
     def forward(source: socket.socket, target: socket.socket) -> None:
@@ -154,19 +154,17 @@ def router(server: ThrowAwayServer) -> Iterator[tuple[int, list[socket.socket]]]
                 for ends in (clients[-1], servers[-1]), (servers[-1], clients[-1]):
                     threading.Thread(target=forward, args=ends, daemon=True).start()
 
+    def cut_replies() -> None:  # to the clients, the server has ended
+        for client in clients:
+            client.shutdown(socket.SHUT_WR)
+
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=accept, daemon=True).start()
-        yield listener.getsockname()[1], clients
+        yield listener.getsockname()[1], cut_replies
     for end in clients + servers:
         with contextlib.suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads from it
         end.close()  # only this ends a server's send where nobody has read what came before
-
-
-def cut_replies(clients: list[socket.socket]) -> None:
-    """Let nothing more through to a router's clients: to them, the server has ended."""
-    for client in clients:
-        client.shutdown(socket.SHUT_WR)
 
 
 class Done(NamedTuple):

@@ -83,8 +83,8 @@ class PrivateServer:
             raise ServerError(f"{where}: {mend}") from error
 
     def _take_lock(self) -> None:
-        """Lock the folder; for two seconds a server that was killed may still have the lock."""
-        for _ in range(40):
+        """Lock the folder; for a second a server that was killed may still have the lock."""
+        for _ in range(20):
             with suppress(BlockingIOError):
                 return fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             time.sleep(0.05)
@@ -202,9 +202,9 @@ class PrivateServer:
 
     def _said(self) -> str:
         """Return the first error in the log since start() was called, its last line without one."""
-        text = self.log.read_bytes()[self.log_before :].decode(errors="replace")
-        lines = text.splitlines() or ["nothing was said"]
-        said = next((line for line in lines if "ERROR" in line), lines[-1])
+        lines = self.log.read_bytes()[self.log_before :].decode(errors="replace").splitlines()
+        last = lines[-1] if lines else "nothing was said"
+        said = next((line for line in lines if "ERROR" in line), last)
         return f"{said[:300]} (the rest is in {self.log}; to begin anew, delete {self.folder})"
 
     def connect(self, **settings):

@@ -16,8 +16,7 @@ from mysql_server import free_port
 
 pytestmark = pytest.mark.cluster
 SIZE = 3
-ONLINE = "SELECT SUM(member_state = 'ONLINE') FROM performance_schema.replication_group_members"
-WRITES = "SELECT NOT @@super_read_only"
+MEMBERS = "performance_schema.replication_group_members WHERE member_state = 'ONLINE'"
 UUIDS = [f"00000000-0000-0000-0000-{number:012}" for number in range(1, SIZE + 1)]
 
 
@@ -114,8 +113,8 @@ class Group(Cluster):
 
     def wait_for(self, size: int) -> None:
         """Wait until the members that run agree that there are so many, and all write."""
-        wait_until(lambda: all(node.rows(ONLINE) == [(size,)] for node in self.alive()))
-        wait_until(lambda: all(node.rows(WRITES) == [(1,)] for node in self.alive()))
+        ready = f"SELECT COUNT(*), @@super_read_only FROM {MEMBERS}"
+        wait_until(lambda: all(node.rows(ready) == [(size, 0)] for node in self.alive()))
 
     def wait_until_applied(self) -> None:
         for source in self.alive():

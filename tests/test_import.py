@@ -140,10 +140,10 @@ def test_a_pipe_is_read_once(empty, tmp_path):
 
 def test_a_connection_lost_in_a_commit(empty, server, settings):
     """Its reply is lost: the error tells nothing of what the server has done."""
-    with helpers.router(server) as (port, clients):
+    with helpers.router(server) as (port, cut_replies):
         settings(PORT=port)
         with seed.connect_to_prodev() as connection, pytest.raises(mysql.connector.Error):
-            seed.insert_data(connection, seed.CSV_FILE, lambda _: helpers.cut_replies(clients))
+            seed.insert_data(connection, seed.CSV_FILE, lambda _: cut_replies())
         settings(server)
         wait_until(lambda: query(COUNT) == [(1000, 1000)])
     assert imported(ran("seed.py")) == (0, 1000)

@@ -131,8 +131,7 @@ OUTSIDE = {1290}  # of --secure-file-priv
 
 def attack(connection, attacks: list[str], errors: set[int], folder: Path) -> None:
     """See that each attack gets nothing, and that what fails does so for the right reason."""
-    paths = {"file": folder.parent / "private", "folder": folder, "made": folder / "made"}
-    paths = {name: str(path) for name, path in paths.items()}
+    paths = {"file": f"{folder.parent}/private", "folder": str(folder), "made": f"{folder}/made"}
     for statement in attacks:
         with connection.cursor() as cursor:
             try:

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def printed(server, tmp_path_factory) -> dict[int, str]:
             else:
                 assert " " in info or info in ("", "text", "sql", "mermaid") or text == THE_SUITE
     finally:
-        quick_start.stop()
+        quick_start.stop(signal.SIGKILL)
         server.rows("DROP USER IF EXISTS ann@localhost")
     return printed
 

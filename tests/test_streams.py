@@ -98,14 +98,14 @@ def test_two_streams_of_one_process(wide):
 
 @pytest.mark.parametrize("fault", ["kill_connections", "stop", "kill", "cut_replies"])
 def test_a_stream_that_is_cut_raises(wide, settings, fault):
-    with helpers.router(wide) as (port, clients):
+    with helpers.router(wide) as (port, cut_replies):
         settings(PORT=port)
         streams = [GENERATORS[name]() for name in GENERATORS if name != "stream_user_ages"]
         for rows in streams:
             next(rows)
         with seed.open_stream(cursor_class=seed.UserCursor) as cursor:
             cursor.execute(seed.SELECT_USERS)
-            helpers.cut_replies(clients) if fault == "cut_replies" else getattr(wide, fault)()
+            cut_replies() if fault == "cut_replies" else getattr(wide, fault)()
             for read in (cursor.fetchall, *(lambda rows=rows: list(rows) for rows in streams)):
                 with pytest.raises(mysql.connector.Error):
                     read()
@@ -217,7 +217,7 @@ def test_memory_does_not_grow_with_the_table(wide):
 
 
 def test_memory_does_not_grow_with_the_file(empty, csv_file):
-    for size in (10_000, 30_000):
+    for size in (5_000, 20_000):
         assert peak(seed.insert_data, empty, csv_file(size)) < 4
         empty.cmd_query("TRUNCATE user_data")
 

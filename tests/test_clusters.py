@@ -51,10 +51,7 @@ class Cluster:
 
 
 class GaleraNode(ThrowAwayServer):
-    """A node that believes at its first start to have been in a cluster with the others before.
-
-    So none has to get the data of another one, by programs that may not be installed.
-    """
+    """A node that believes it was in this cluster before, so needs no program that copies data."""
 
     def _initialise(self, program: str, family: str, data: Path) -> None:
         super()._initialise(program, family, data)

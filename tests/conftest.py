@@ -1,4 +1,4 @@
-"""Fixtures: private servers of the mysqld or mariadbd on PATH, tables, settings, files, scripts."""
+"""Fixtures: a server of the mysqld or mariadbd on PATH, tables, settings, files, scripts."""
 
 import os
 import signal
@@ -14,6 +14,7 @@ from mysql_server import PROJECT, free_port
 
 collect_ignore = [] if FAMILY == "mariadb" else ["test_shards.py"]  # of MariaDB alone
 os.environ["COLUMNS"] = "100"  # by which argparse folds what -h prints
+os.environ.pop("PYTHONUNBUFFERED", None)  # it hides what is not flushed
 # Where the suite runs in the background, its shell has Ctrl-C ignored, and so would all it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for number in (signal.SIGTERM, signal.SIGHUP):  # no server is left by a terminal that is closed
@@ -23,7 +24,7 @@ for number in (signal.SIGTERM, signal.SIGHUP):  # no server is left by a termina
 
 @pytest.fixture(scope="session")
 def server():
-    """The session's server, to which the variables lead: never one of the user's."""
+    """The session's server, which the variables name: never one of the user's."""
     with ThrowAwayServer(Path(temporary.name, "server"), free_port(), "it's \\ own") as server:
         # No option file of the user's leads elsewhere.
         os.environ.update(server.environment(), HOME=temporary.name)
@@ -88,7 +89,7 @@ def with_global(server):
     """A function that sets a global variable of the server for the time of the test."""
     before = []
 
-    def with_global(name: str, value: int | float | str) -> None:
+    def with_global(name: str, value: int | str) -> None:
         before.append((name, server.rows(f"SELECT @@GLOBAL.{name}")[0][0]))
         server.rows(f"SET GLOBAL {name} = {value!r}")
 
@@ -99,7 +100,7 @@ def with_global(server):
 
 @pytest.fixture
 def account(server, settings):
-    """A function that makes an account with the given rights, to which the variables lead."""
+    """A function that makes an account with the given rights, which the variables name."""
     accounts = []
 
     def account(name: str, *rights: str) -> None:

@@ -57,7 +57,7 @@ class ThrowAwayServer(PrivateServer):
 
     # Of MariaDB's and MySQL's log, which takes 100 MB else; and nothing is synced to the disk.
     sizes = ("--loose-innodb-log-file-size=16M", "--loose-innodb-redo-log-capacity=32M")
-    sizes += ("--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=OFF")
+    sizes += ("--innodb-flush-log-at-trx-commit=2", "--innodb-doublewrite=OFF")
     sizes += ("--loose-innodb-flush-method=nosync",)
 
     def _initialise(self, program: str, family: str, data: Path) -> None:
@@ -239,7 +239,7 @@ def query(statement: str) -> list[tuple]:
         return seed.query(connection, statement)
 
 
-def csv_text(rows: Iterable[Iterable], columns=tuple(seed.COLUMNS), **how) -> str:
+def csv_text(rows: Iterable[Iterable], columns=seed.COLUMNS, **how) -> str:
     """Return a CSV text of some rows."""
     text = io.StringIO()
     csv.writer(text, **{"lineterminator": "\n", **how}).writerows([columns, *rows])

@@ -121,10 +121,11 @@ def test_endless_lines_end_at_once(empty):
     assert done.errors.startswith(f"seed.py: /dev/stdin:1: {LONG}")
 
 
-def test_files_that_cannot_be_read(empty):
-    missing = refused(ran("seed.py", "missing.csv"))
-    assert missing.endswith("No such file or directory: 'missing.csv'")
+def test_files_that_cannot_be_read(empty, csv_file):
+    assert refused(ran("seed.py", "missing.csv")).endswith("file or directory: 'missing.csv'")
     assert refused(ran("seed.py", "/proc/self/mem")).endswith("Input/output error")
+    latin = csv_file("name,email,age\nZoë,z@b,30\n".encode("latin-1"))
+    assert refused(ran("seed.py", latin)).endswith(f":2: {LINE}")
 
 
 PIECES = [b"", b'"', b",", b"\n", b"\r", b" ", b"@", b"x", b"\0", b"\xff", b"-1", b'"5" ', b'""']

@@ -48,6 +48,7 @@ def test_transactions_are_the_callers(empty, with_global, csv_file):
     with seed.connect_to_prodev() as connection:
         seed.create_table(connection)
         seed.insert_data(connection, seed.CSV_FILE)
+        assert not connection.in_transaction
         with connection.cursor() as cursor:
             cursor.execute("DELETE FROM user_data")
             connection.rollback()

@@ -85,7 +85,7 @@ def run():
 """
 SESSIONS = [  # how Python is started, what is run, who has Ctrl-C within seed.run()
     ("python -", "run()", "SIG_DFL"),
-    ("python -i -", "run()", "Python's"),
+    ('python -i -c "$(cat)"', "run()", "Python's"),
     ("python -", "sys.ps1 = 'IPython has one'; run()", "Python's"),
     ("python -", "sys.stdout = io.StringIO(); run()", "Python's"),  # IDLE
     ("python -", "t = threading.Thread(target=run); t.start(); t.join()", "Python's"),
@@ -130,7 +130,7 @@ def test_servers_that_are_not_there(option_file, settings):
 def test_a_server_that_does_not_answer_is_given_up(monkeypatch, settings):
     monkeypatch.setattr(seed, "CONNECT_TIMEOUT", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        settings(PORT=silent.getsockname()[1])
+        settings(HOST="127.0.0.1", PORT=silent.getsockname()[1])
         line = refused(ran("4-stream_ages.py"))
     assert re.search(r"\(error (2013|2003|3024|2055)\)", line)
 
@@ -144,7 +144,7 @@ def test_an_account_that_logs_in_another_way(server, account):
 
 
 @pytest.mark.skipif(FAMILY != "mysql", reason="MariaDB lets in without TLS")
-def test_an_account_that_is_let_in_only_within_tls(account, option_file):
+def test_an_account_that_is_let_in_only_over_tls(account, option_file):
     account("ann")
     option_file("ssl-mode=disabled")
     # Without its C extension the driver asks all the same.

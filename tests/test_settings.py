@@ -167,7 +167,7 @@ def test_tls_settings_of_the_option_file_are_honoured(server, tmp_path, option_f
 
 
 def test_a_server_without_tls(server, tmp_path, settings, option_file, monkeypatch):
-    # Without a password, as MySQL lets one in only within TLS.
+    # Without a password, as MySQL lets one in only over TLS.
     plain = ThrowAwayServer(tmp_path / "server", free_port())
     plain.start("--tls-version=" if FAMILY == "mysql" else "--skip-ssl")
     with plain:

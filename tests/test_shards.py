@@ -19,8 +19,7 @@ class Shards:
     """A MariaDB server whose table lies on two others, by Spider and the README's statements."""
 
     def __init__(self, folder: Path) -> None:
-        folders = [folder / name for name in ("head", "one", "two")]
-        nodes = [helpers.ThrowAwayServer(each, free_port(), "p") for each in folders]
+        nodes = [helpers.ThrowAwayServer(folder / str(n), free_port(), "p") for n in range(3)]
         self.head, *self.shards = nodes
         self.shards[1].host = "127.0.0.2"  # of two servers at one address Spider mixes up the XIDs
         page = (PROJECT / "README.md").read_text(encoding="utf-8")

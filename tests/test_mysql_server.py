@@ -125,7 +125,6 @@ ATTACKS = [
     "SELECT * FROM mysql.user",
     "SHUTDOWN",
 ]
-DENIED = {1044, 1045, 1142, 1227}  # for want of a right, and not for anything else
 
 
 def attack(connection, attacks: list[str], errors: set[int], folder: Path) -> None:
@@ -156,7 +155,7 @@ def test_whoever_else_is_on_the_machine_gets_nothing_of_its_owners(command, tmp_
         mallory.database = "ALX_prodev"
         mallory.cmd_query("CREATE TABLE attack (text TEXT)")
         assert mallory.info_query("SELECT @@event_scheduler") == ("OFF",)
-        attack(mallory, ATTACKS, DENIED, folder)
+        attack(mallory, ATTACKS, {1044, 1045, 1142, 1227}, folder)  # for want of a right
     # What she has planted there does not run where the account, the only one, has all rights.
     command("stop")
     account = {"user": "an'n", "password": "back\\slash 'n' %s"}

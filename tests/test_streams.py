@@ -168,18 +168,19 @@ def test_users_come_in_order_without_an_index_to_give_it(empty, with_global):
     with_global("max_sort_length", 64)
     change = "DROP PRIMARY KEY, DROP KEY idx_user_id, MODIFY user_id VARCHAR(99)"
     empty.cmd_query(f"ALTER TABLE user_data {change}")
-    ids = [f"{'x' * 90}{number:03}" for number in range(300)]
-    ids += ["", "' OR '1'='1", "\\", "%s", "'; DROP TABLE user_data; --", "z' UNION SELECT 1,2,3,4"]
+    long = [f"{'x' * 90}{number:03}" for number in range(300)]
+    odd = ["", "' OR '1'='1", "\\", "%s", "'; DROP TABLE user_data; --", "z' UNION SELECT 1,2,3,4"]
     with empty.cursor() as cursor:
-        cursor.executemany(INSERT, [(each, "Ann", "a@b", 1) for each in sorted(ids, key=hash)])
-    ids = [user_id for (user_id,) in query("SELECT user_id FROM user_data ORDER BY user_id")]
+        cursor.executemany(INSERT, [(key, "Ann", "a@b", 1) for key in sorted(long + odd, key=hash)])
     for users in (
         list(stream.stream_users()),
         sum(batches.stream_users_in_batches(70), []),
         sum(pages.lazy_pagination(1), []),
         pages.paginate_users(100, 0) + pages.paginate_users(1000, 100),
     ):
-        assert [user["user_id"] for user in users] == ids
+        ids = [user["user_id"] for user in users]
+        assert [each for each in ids if each[:1] == "x"] == long
+        assert sorted(ids) == sorted(long + odd)
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 101, 250, 1000, 1001])

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Set up the database ALX_prodev and import users from a CSV file.
 
-This module owns what the numbered scripts share: the connection to MySQL, the schema, the import,
-and how a stream is opened and closed. Where the server is and who logs in comes from MYSQL_HOST,
-MYSQL_PORT, MYSQL_USER and MYSQL_PASSWORD, then from the [client] group of ~/.my.cnf, then from the
-defaults: localhost, 3306, root and no password.
-
-To learn from it, read from the top down to the line that says what you may skip.
+This module holds what the numbered scripts share: the connection to MySQL, the schema, the import,
+and how a stream is opened and closed. The server and the account come from MYSQL_HOST, MYSQL_PORT,
+MYSQL_USER and MYSQL_PASSWORD, then from the [client] group of ~/.my.cnf, then from the defaults:
+localhost, 3306, root and no password.
 """
+
+# To learn from this file, read from here down to the line that says what you may skip.
 
 import argparse
 import csv
@@ -19,10 +19,9 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from functools import partial
+from contextlib import closing, contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -43,51 +42,56 @@ class InputError(ValueError):
 # Connecting
 
 DATABASE = "ALX_prodev"
-# Whatever the server's own settings are: no value is cut to fit, a COMMIT begins nothing new, no
-# result ends early at a limit (that number means all rows), ids are sorted by all of their
-# characters, and a reader may pause for a day (the server also waits that long for a dead one).
-SESSION = """
-SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', completion_type = NO_CHAIN,
-    sql_select_limit = 18446744073709551615, max_sort_length = 4096,
-    net_write_timeout = 86400, wait_timeout = 86400
-"""
+# What a connection sets for itself, whatever the server's own settings are. ProxySQL follows each
+# of these, but would silently drop a SET with SQL comments in it.
+SESSION = (
+    "SET SESSION unique_checks = 1, "  # never insert a user twice
+    "sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', "  # refuse values that do not fit
+    "sql_select_limit = 9223372036854775807, "  # return all rows (Vitess takes no larger number)
+    "sql_big_selects = 1, "  # and refuse no query because it reads many
+    "max_sort_length = 4096, "  # sort ids by all of their characters
+    "net_write_timeout = 86400, "  # let a reader pause for a day within a result,
+    "wait_timeout = 86400"  # and after it (so a dead one, too, keeps its connection for a day)
+)
 
 
 def connect_db(database: str | None = None) -> Connection:
-    """Return a new connection to the MySQL server, with that database or none chosen.
+    """Return a new connection to the MySQL server; it uses the given database, or none.
 
-    The caller closes it. Changes on it need a commit(), as PEP 249 says. Costs a TCP connection,
-    TLS and a login. Raises InputError or OSError for settings that cannot be used, and
-    mysql.connector.Error if the server cannot be reached, refuses the login or does not answer
-    within CONNECT_TIMEOUT.
+    The caller closes it. Changes need a commit() (PEP 249). Costs a TCP connection, TLS and a
+    login. Raises InputError or OSError for settings that cannot be used, and mysql.connector.Error
+    if the server cannot be reached, refuses the login, or says nothing within CONNECT_TIMEOUT.
+    (With the C extension, a server that stops in the middle of its greeting is waited for.)
     """
-    settings = connection_settings()
-    # An index in SSL_MODES: 0 is no TLS, 2 and up require it, 3 and 4 verify the certificate.
-    security = SSL_MODES.index(settings.pop("ssl_mode").upper())
+    settings = connection_settings()  # host, port, user, password, TLS: see below
+    ssl_mode = settings.pop("ssl_mode")
     connection: Connection = mysql.connector.connect(  # type: ignore[assignment]
         **settings,
         database=database,
+        collation="utf8mb4_general_ci",  # for the driver's own, ProxySQL may use three-byte utf8
         init_command=SESSION,
+        connect_timeout=CONNECT_TIMEOUT,
         allow_local_infile=False,  # no server may ask this client for a file
-        ssl_disabled=security == 0,
-        ssl_verify_cert=security >= 3,
-        ssl_verify_identity=security >= 4,
     )
-    if security >= 2:
-        check_tls(connection)
+    check_tls(connection, ssl_mode)
     return connection
 
 
 def connect_to_prodev() -> Connection:
-    """Return a new connection to ALX_prodev; costs and raises what connect_db() does."""
+    """Return a new connection to ALX_prodev; costs as much and raises the same as connect_db()."""
     return connect_db(DATABASE)
 
 
 def query(connection: Connection, statement: str, values: Any = ()) -> list[Any]:
-    """Return all rows of a query, in which each %s stands for one of the values."""
+    """Return all rows of a query, in which each %s stands for one of the values, and commit.
+
+    (A transaction that stays open would lock the table against changes, and see only old rows.)
+    """
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
-        return list(cursor.fetchall())
+        rows = list(cursor.fetchall())
+        cursor.execute("COMMIT")
+        return rows
 
 
 # Schema
@@ -102,35 +106,14 @@ CREATE TABLE IF NOT EXISTS user_data (
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4
 """
 COLUMNS = ("user_id", "name", "email", "age")
-THIS_TABLE = "table_schema = DATABASE() AND table_name = 'user_data'"
-# Queries, each row of which is a reason why an existing table would silently lose, change or double
-# users, by an age that is rounded, say. (The server itself refuses a column that is missing or too
-# short, as SESSION is strict.) NULL <=> 0 is false, where NULL = 0 would be NULL.
-TABLE_FAULTS = [
-    f"""SELECT CONCAT_WS(' ', 'the type', table_type, engine)
-    FROM information_schema.tables LEFT JOIN information_schema.engines USING (engine)
-    WHERE {THIS_TABLE} AND NOT (table_type = 'BASE TABLE' AND transactions = 'YES')""",
-    f"""SELECT CONCAT_WS(' ', 'the column', column_name, column_type)
-    FROM information_schema.columns WHERE {THIS_TABLE} AND column_name IN {COLUMNS}
-    AND NOT (data_type REGEXP 'char|text|uuid' OR column_name = 'age'
-        AND (numeric_scale <=> 0 OR column_type IN ('float', 'double')))""",
-    # With another unique key, a new user may look like an existing one.
-    f"""SELECT CONCAT_WS(' ', 'the unique key', index_name, 'on', column_name, sub_part)
-    FROM information_schema.statistics WHERE {THIS_TABLE} AND NOT non_unique
-    AND NOT (column_name <=> 'user_id' AND sub_part IS NULL)""",
-    f"""SELECT 'no unique key on user_id' FROM DUAL WHERE 'user_id' NOT IN (
-    SELECT column_name FROM information_schema.statistics WHERE {THIS_TABLE} AND NOT non_unique)""",
-    """SELECT CONCAT_WS(' ', 'the trigger', trigger_name) FROM information_schema.triggers
-    WHERE event_object_schema = DATABASE() AND event_object_table = 'user_data'
-    AND event_manipulation <> 'DELETE'""",
-]
 
 
 def create_database(connection: Connection) -> None:
     """Create the database ALX_prodev if it does not exist.
 
-    Looks first: in a cluster even a CREATE that has nothing to do rolls back other imports. Costs
-    one query, or two. Raises mysql.connector.Error if the user may not create it.
+    It looks first, because in a cluster even a CREATE with nothing to do rolls back other imports.
+    Commits, and costs at most two queries. Raises mysql.connector.Error, for example if the account
+    may not create it.
     """
     schemata = "SELECT schema_name FROM information_schema.schemata WHERE schema_name = %s"
     if not query(connection, schemata, [DATABASE]):
@@ -140,18 +123,13 @@ def create_database(connection: Connection) -> None:
 def create_table(connection: Connection) -> None:
     """Create the table user_data if it does not exist, and say so on stdout.
 
-    Eight queries at most, on a connection to ALX_prodev. Raises InputError for an existing table
-    with one of TABLE_FAULTS, and mysql.connector.Error.
+    Needs a connection to ALX_prodev. Looks first, commits, and costs at most seven queries. Raises
+    mysql.connector.Error, and InputError for an existing table with one of the table_faults().
     """
     if not query(connection, r"SHOW TABLES LIKE 'user\_data'"):
         connection.cmd_query(CREATE_TABLE)
-    # Without the right to read all columns, other keys are hidden.
-    query(connection, "SELECT * FROM user_data LIMIT 0")
-    faults = [fault for statement in TABLE_FAULTS for (fault,) in query(connection, statement)]
-    if faults:
-        raise InputError(
-            f"user_data in {DATABASE} has {', '.join(faults)}: rename it and run again"
-        )
+    if faults := ", ".join(table_faults(connection)):
+        raise InputError(f"table user_data in {DATABASE} has {faults}: {RENAME} and run again")
     print("Table user_data created successfully")
 
 
@@ -159,104 +137,112 @@ def create_table(connection: Connection) -> None:
 
 UserRow = tuple[str, str, str, str]  # a value for each of COLUMNS
 LINE_LIMIT = 10_000  # characters; the longest line of a good user has some 1,100
-UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def read_lines(file: TextIO) -> Iterator[str]:
-    """Yield the lines of a text file; raise InputError for one that is too long or not UTF-8."""
-    for number, line in enumerate(iter(partial(file.readline, LINE_LIMIT), ""), 1):
+    """Yield the lines of a text file; raise InputError for one that is too long or not good text.
+
+    The file is opened with errors="surrogateescape": bytes that are not UTF-8 come as surrogates.
+    """
+    number = 0
+    while line := file.readline(LINE_LIMIT):
+        number += 1
         if len(line) == LINE_LIMIT:
             raise InputError(f"{file.name}:{number}: a line of {LINE_LIMIT:,} characters or more")
-        if "\ufffd" in line or "\0" in line:  # open() puts U+FFFD in place of invalid bytes
-            raise InputError(f"{file.name}:{number}: not UTF-8 text: save it in that encoding")
+        if "\ufffd" in line:
+            raise InputError(f"{file.name}:{number}: damaged text: U+FFFD marks a lost character")
+        if "\0" in line or line.encode(errors="ignore").decode() != line:  # without surrogates
+            raise InputError(f"{file.name}:{number}: not UTF-8 text: save the file as UTF-8")
         yield line
 
 
 def read_rows(file: TextIO) -> Iterator[tuple[int, list[str]]]:
     """Yield the non-blank rows of a CSV file, each with the number of its first line.
 
-    The separator is what the first line has most of: comma, semicolon or tab; values are stripped.
-    Raises InputError for unbalanced quotes, and what read_lines() does.
+    The separator is the one of comma, semicolon and tab that is most frequent in the first line
+    that is not blank. Values are stripped. Raises InputError for unbalanced quotes, and what
+    read_lines() does.
     """
     lines = read_lines(file)
-    first_line = next(lines, "")
-    separator = max(",;\t", key=first_line.count)
-    parse = partial(csv.reader, delimiter=separator, skipinitialspace=True, strict=True)
-    rows = parse(chain([first_line], lines))
-    line = 1
+    top: list[str] = []  # blank lines, and the first one that is not
+    for line in lines:
+        top.append(line)
+        if line.strip():
+            break
+    separator = max(",;\t", key="".join(top).strip().count)
+    rows = csv.reader(chain(top, lines), delimiter=separator, skipinitialspace=True, strict=True)
+    number = 1
     try:
         for row in rows:
-            if len(row) == 1 and separator in row[0]:  # a line that was quoted as a whole
-                row = next(parse(row))
+            if len(row) == 1 and separator in row[0]:  # the whole line is in quotes: parse inside
+                row = next(csv.reader(row, rows.dialect))
             values = [value.strip() for value in row]
             if any(values):
-                yield line, values
-            line = rows.line_num + 1  # a quoted value may hold line breaks
+                yield number, values
+            number = rows.line_num + 1  # not number + 1: a quoted value may hold line breaks
     except csv.Error as error:
-        raise InputError(f"{file.name}:{line}: {error}: check the quotes") from None
-
-
-def make_user(name: str, email: str, age: str, user_id: str | None = None) -> UserRow:
-    """Return the values of a row as a user; raise InputError, with column and reason, for bad ones.
-
-    A user_id is stored in lower case, without braces; where there is none, it is made from the
-    email, the same each time (RFC 4122, version 5).
-    """
-    if user_id is None:
-        user_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"mailto:{email.lower()}"))
-    key = user_id.lower().strip("{}")
-    if not UUID.fullmatch(key):
-        raise InputError(f"user_id {user_id[:40]!r} is not a UUID")
-    if not 1 <= len(name) <= 255:
-        raise InputError(f"name {name[:40]!r} is not a text of 1 to 255 characters")
-    if email.count("@") != 1 or email.strip("@") != email or len(email) > 255:
-        raise InputError(f"email {email[:40]!r} is not an address with one @, up to 255 long")
-    if not (age.isdecimal() and age.isascii() and len(age.lstrip("0")) <= 3):
-        raise InputError(f"age {age[:40]!r} is not a whole number from 0 to 999")
-    return (key, name, email, age)
+        raise InputError(f"{file.name}:{number}: bad quotes: {error}") from None
 
 
 def read_users(file: TextIO) -> Iterator[UserRow]:
     """Yield each user of a CSV file as a tuple of text (user_id, name, email, age).
 
-    The header names the columns in any order and case. After the first bad row nothing more is
-    yielded; InputError then lists it and those that follow, ten at most.
+    The header names the columns in any order and case. After the first bad row, it yields no more
+    users. At the end it raises InputError, which lists the bad rows, at most ten.
     """
     rows = read_rows(file)
     line, header = next(rows, (1, []))
     columns = [name.lower() for name in header]
     if sorted(columns) not in (sorted(COLUMNS), sorted(COLUMNS[1:])):
-        wrong = f"needs name, email, age, optionally user_id; it is {str(header)[:100]}"
-        raise InputError(f"{file.name}:{line}: the first line {wrong}")
-    reasons: list[str] = []
+        wrong = f"must name the columns name, email, age and optionally user_id; it is {header}"
+        raise InputError(f"{file.name}:{line}: the first line {wrong[:160]}")
+    bad: dict[str, list[str]] = {}  # each reason, with the lines for which it holds
     for line, row in rows:
         try:
             if len(row) != len(columns):
-                raise InputError(f"{len(row)} fields instead of {len(columns)}")
+                raise InputError(f"{len(row)} fields, not the {len(columns)} of {','.join(header)}")
             user = make_user(**dict(zip(columns, row)))
         except InputError as error:
-            reasons.append(f"{line}: {error}")
-            if len(reasons) == 10:
+            bad.setdefault(str(error), []).append(str(line))
+            if sum(map(len, bad.values())) == 10:
                 break
         else:
-            if not reasons:  # after a bad row, only look for more
+            if not bad:  # after a bad row, only look for other bad rows
                 yield user
-    if reasons:
-        raise InputError(f"{file.name}:{'; '.join(reasons)}; nothing was inserted")
+    if bad:
+        told = "; ".join(f"{', '.join(lines)}: {reason}" for reason, lines in bad.items())
+        raise InputError(f"{file.name}:{told}; {NOTHING}")
 
 
 CSV_FILE = Path(__file__).resolve().parent / "user_data.csv"
 BATCH_SIZE = 1000  # rows in one INSERT: as fast as more, and at most some 2 MB of SQL
-# An existing user is left unchanged. (INSERT IGNORE would also let bad values pass.)
+# An existing user is left unchanged: the name is set to itself. (INSERT IGNORE would also let bad
+# values pass; to set user_id to itself is refused by Vitess, where it decides the shard.)
 INSERT_USERS = """
 INSERT INTO user_data (user_id, name, email, age) VALUES {}
-ON DUPLICATE KEY UPDATE user_id = user_data.user_id
+ON DUPLICATE KEY UPDATE name = user_data.name
 """
 ATTEMPTS = 10
-# A deadlock, a row that has changed since (MariaDB 11.6), a conflict between primaries.
-TRY_AGAIN = {1213, 1020, 3101}
+NOTHING = "nothing was inserted"
 Counts = tuple[int, int]  # users inserted, users who existed
 Progress = Callable[[int], None]
+
+
+def read_batches(users: Iterator[UserRow]) -> Generator[list[UserRow], None, None]:
+    """Yield lists of BATCH_SIZE users; while the caller has one, a thread reads the next.
+
+    So Python reads and checks the file while the server works. What the reading raises is raised
+    here, when the caller asks for the batch in which it happened.
+    """
+
+    def next_batch() -> list[UserRow]:
+        return list(islice(users, BATCH_SIZE))
+
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next_batch)
+        while batch := coming.result():
+            coming = thread.submit(next_batch)
+            yield batch
 
 
 def insert_data(
@@ -265,25 +251,25 @@ def insert_data(
     """Import the users of a CSV file into user_data, all of them or none.
 
     connection is from connect_to_prodev(); its uncommitted changes are committed first. The import
-    is one transaction; if a deadlock rolls it back, it is retried, ATTEMPTS in all, except from a
-    pipe, which cannot be read twice (and where an error shows only after the next batch). progress
-    is called after each INSERT with the number of rows so far. Returns how many users were
-    inserted, and how many existed and are unchanged. Memory holds three batches, and one's SQL.
+    is one transaction. If it loses a conflict with another one, it is tried up to ATTEMPTS times,
+    unless the file is a pipe, which cannot be read twice. With a pipe, an error shows only after
+    the next batch is read. progress is called after each INSERT with the number of rows so far.
+    Returns how many users were inserted, and how many existed and are unchanged. Memory holds three
+    batches, and the SQL of one.
 
-    Raises mysql.connector.Error, OSError and what read_users() raises; then nothing was inserted.
-    But if the connection is lost in the COMMIT, all may be there: run it again to be sure.
+    Raises mysql.connector.Error, OSError, what read_users() raises, and InputError for a user whom
+    another unique key keeps out; then nothing was inserted. But if the COMMIT itself fails, all
+    users may have been inserted (or some, in a table that is spread over shards): run it again.
     """
     attempt = 1
     while True:
         try:
-            with open(csv_file, encoding="utf-8-sig", errors="replace", newline="") as file:
+            with open(csv_file, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
                 return insert_users(connection, read_users(file), progress)
         except mysql.connector.Error as error:
-            again = error.errno in TRY_AGAIN or "error 149 " in str(error)  # Galera's, in a COMMIT
-            if not again or attempt == ATTEMPTS or not os.path.isfile(csv_file):
-                error.msg = f"{error.msg}; an import is whole or nothing"
+            if not is_conflict(error) or attempt == ATTEMPTS or not os.path.isfile(csv_file):
                 raise
-        # Longer each time, and random, lest two collide again.
+        # Longer each time, and a random time, so that two imports do not collide again.
         time.sleep(random.uniform(0, 0.1 * 2**attempt))
         attempt += 1
 
@@ -291,25 +277,28 @@ def insert_data(
 def insert_users(connection: Connection, users: Iterator[UserRow], progress: Progress) -> Counts:
     """Insert users in one transaction, BATCH_SIZE rows per INSERT; return as insert_data() does."""
     rows_read = inserted = 0
-    batches = iter(lambda: list(islice(users, BATCH_SIZE)), [])
-    with ThreadPoolExecutor(1) as reader, connection.cursor() as cursor:
-        # By SQL: the errors of the driver's commit() and rollback() aren't mysql.connector.Error.
-        cursor.execute("START TRANSACTION")
+    outcome = NOTHING
+    with connection.cursor() as cursor, closing(read_batches(users)) as batches:
         try:
-            batch = next(batches, None)
-            while batch:
-                coming = reader.submit(next, batches, None)  # a thread reads while the server works
+            # By SQL: the driver's commit() and rollback() raise errors of another class.
+            cursor.execute("START TRANSACTION")
+            for batch in batches:
                 places = ", ".join(["(%s, %s, %s, %s)"] * len(batch))
                 cursor.execute(INSERT_USERS.format(places), list(chain.from_iterable(batch)))
                 rows_read += len(batch)
-                inserted += cursor.rowcount  # a duplicate counts as 0
+                inserted += cursor.rowcount  # an existing user counts as 0
+                if cursor.rowcount < len(batch):
+                    check_all_are_there(cursor, batch)
                 progress(rows_read)
-                batch = coming.result()
+            outcome = "the import may have been kept, over shards a part of it: run it again"
             cursor.execute("COMMIT")
-        except BaseException:
-            with suppress(mysql.connector.Error):  # the server itself rolls back a lost connection
-                cursor.execute("ROLLBACK")
+        except mysql.connector.Error as error:
+            # What lost a conflict was rolled back, also in the COMMIT.
+            error.msg = f"{NOTHING if is_conflict(error) else outcome}. {error.msg}"
             raise
+        finally:
+            with suppress(mysql.connector.Error):  # a server that lost the connection rolls back
+                cursor.execute("ROLLBACK")  # of nothing after a COMMIT
     return inserted, rows_read - inserted
 
 
@@ -321,16 +310,18 @@ READ_AHEAD = 100  # rows: few enough to be small, enough to spread the cost of a
 
 @contextmanager
 def open_stream(**how: Any) -> Iterator[Any]:
-    """Connect to ALX_prodev and give a cursor whose rows stay on the server until fetched.
+    """Connect to ALX_prodev and yield a cursor. Its rows stay on the server until they are fetched.
 
-    how is what connection.cursor() takes: cursor_class=seed.UserCursor for users, dictionary=True
-    for any query of any table. The block may pause for a day, and be left after any row at no cost:
-    see hang_up(). Costs one connection, which no other code or thread can use meanwhile. Raises
-    what connect_to_prodev() does.
+    The arguments go to connection.cursor(): cursor_class=seed.UserCursor for users, dictionary=True
+    for any query of any table. The caller may pause for up to a day, and may stop after any row:
+    see hang_up(). It uses one connection, which must not be shared with other code or threads.
+    Raises what connect_to_prodev() does.
     """
     connection = connect_to_prodev()
     try:
         connection.autocommit = True  # no transaction stays open: each query sees its own snapshot
+        if "vitess" in str(connection.server_info).lower():
+            connection.cmd_query("SET workload = OLAP")  # else it refuses more than 10,000 rows
         yield connection.cursor(**how)
     finally:
         hang_up(connection)
@@ -340,8 +331,9 @@ def hang_up(connection: Any) -> None:
     """Close a connection without reading what is left of its result.
 
     The C extension's close() begins with free_result(), which reads all of it: over 0.5 s for a
-    million rows. Here it comes after the close, when there is nothing left to read. It is still
-    needed: without it, fetching from a cursor afterwards crashes Python.
+    million rows. So this connection's own free_result() is replaced by a function that does
+    nothing, until close() is done. The real one runs after that, when nothing is left to read:
+    without it, a later fetch from a cursor would crash Python.
     """
     free_result = getattr(connection, "free_result", lambda: None)  # only the C extension has it
     connection.free_result = lambda: None
@@ -349,20 +341,26 @@ def hang_up(connection: Any) -> None:
     free_result()
 
 
+def no_result() -> Any:
+    """Raise what the driver's own cursors raise without a query."""
+    raise mysql.connector.InterfaceError("No result set to fetch from")
+
+
 class UserCursor(DriverCursor):
     """An unbuffered cursor for SELECT_USERS, whose rows are dictionaries with the age as an int.
 
     It is for speed: it asks the driver for READ_AHEAD rows at once, as bytes. The driver's own
-    dictionary cursor takes over three times as long. Fetching raises InputError for a row that is
-    not a user, and mysql.connector.Error if the result is cut short.
+    dictionary cursor needs more than three times as long. Fetching raises InputError for a row that
+    is not a user, and mysql.connector.Error if the result is cut short or there is none.
     """
 
     columns: tuple[str, ...] = COLUMNS
+    no_rows = iter(no_result, None)  # an iterator that raises at each fetch: there is no result
 
     def __init__(self, connection: Any, *timeouts: Any) -> None:
         super().__init__(connection, *timeouts)
         self._source = connection
-        self._rows: Any = None  # not an iterator before a query, nor after an error
+        self._rows: Iterator[Any] = self.no_rows
 
     def convert(self, rows: list[tuple[bytes, ...]]) -> list[Any]:
         """Return the rows of a block as the caller gets them."""
@@ -372,8 +370,8 @@ class UserCursor(DriverCursor):
         ]
 
     def execute(self, *args: Any, **kwargs: Any) -> None:
-        """Send a query for the columns; every row of the last one must have been fetched."""
-        self._rows = None
+        """Send a query for the columns; all rows of the previous query must have been fetched."""
+        self._rows = self.no_rows
         super().execute(*args, **kwargs)
         if self.column_names != self.columns:
             raise InputError(f"the query gives {self.column_names} instead of {self.columns}")
@@ -385,22 +383,19 @@ class UserCursor(DriverCursor):
         try:
             while end is None:
                 rows, end = self._source.get_rows(READ_AHEAD, raw=True)
-                try:
-                    converted: Iterable[Any] = self.convert(rows)
-                except (AttributeError, TypeError, ValueError):
-                    converted = map(self._convert_row, rows)  # up to the row that is at fault
-                yield from converted
+                yield from self._convert(rows)
         except Exception:
-            self._rows = None  # a later fetch must not look like the end
+            self._rows = self.no_rows  # a later fetch raises, too: it must not look like the end
             raise
 
-    def _convert_row(self, row: tuple[bytes, ...]) -> Any:
-        """Return a row of a block that could not be converted: the row at fault raises."""
+    def _convert(self, rows: list[tuple[bytes, ...]]) -> Iterable[Any]:
+        """Convert the rows of a block; where one is bad, yield those before it, then raise."""
         try:
-            return self.convert([row])[0]
+            return self.convert(rows)
         except (AttributeError, TypeError, ValueError) as error:
-            values = dict(zip(self.columns, row))
-            raise InputError(f"user_data: {values} is not a user: {error}") from error
+            if len(rows) == 1:
+                raise InputError(row_fault(self.columns, rows[0], error)) from error
+            return chain.from_iterable(self._convert([row]) for row in rows)
 
     def fetchone(self) -> Any:
         return next(self._rows, None)
@@ -413,7 +408,7 @@ class UserCursor(DriverCursor):
 
 
 class AgeCursor(UserCursor):
-    """The same for a query of the age alone: it gives tuples of one int."""
+    """Like UserCursor, for a query of the age alone; its rows are tuples of one int."""
 
     columns = ("age",)
 
@@ -421,38 +416,51 @@ class AgeCursor(UserCursor):
         return [(int(age),) for (age,) in rows]
 
 
-# A learner may skip the rest: settings, TLS, arguments, and how a script ends.
+# A learner may skip the rest: settings, TLS, checks of users and tables, arguments, errors.
 
 CONNECT_TIMEOUT = 10  # seconds: without one, a server that never answers hangs the program
-SSL_MODES = ["DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"]
-OPTIONS = "host, port, user, password, socket, ssl_mode, ssl_ca, ssl_cert, ssl_key"
+SSL_MODES: dict[str, dict[str, bool]] = {  # what the driver is told; check_tls() does the rest
+    "DISABLED": {"ssl_disabled": True},
+    "PREFERRED": {},
+    "REQUIRED": {},
+    "VERIFY_CA": {"ssl_verify_cert": True},
+    "VERIFY_IDENTITY": {"ssl_verify_cert": True, "ssl_verify_identity": True},
+}
+OPTIONS = "host port user password socket ssl_mode ssl_ca ssl_cert ssl_key"
 
 
 def connection_settings() -> dict[str, Any]:
-    """Return what connect_db() needs, from MYSQL_* variables, ~/.my.cnf, then the defaults.
+    """Return settings for the driver: from MYSQL_* variables, else ~/.my.cnf, else the defaults.
 
-    Raises InputError for a value that makes no sense, OSError for a file that cannot be read.
+    ssl_mode is for check_tls(). Raises InputError for a value that makes no sense, OSError for a
+    file that cannot be read.
     """
     settings: dict[str, Any] = {"host": "localhost", "port": "3306", "user": "root", "password": ""}
     variables = {name: os.environ.get(f"MYSQL_{name.upper()}") for name in settings}
     settings |= read_option_file(os.path.expanduser("~/.my.cnf"))
     settings |= {name: value for name, value in variables.items() if value}
-    socket, port = settings.pop("socket", None), settings["port"]
+    socket, host, port = settings.pop("socket", None), settings["host"], settings["port"]
     if socket and not variables["host"] and not variables["port"]:
         settings["unix_socket"] = socket  # not if another server is named
+    if any(sign in host for sign in "@/[") or host.count(":") == 1:  # it may hold a password
+        others = "port, user and password go into MYSQL_PORT, MYSQL_USER and MYSQL_PASSWORD"
+        raise InputError(f"MYSQL_HOST must be the name or address of a host, no more: {others}")
     if not (port.isdecimal() and port.isascii() and len(port) <= 5 and 1 <= int(port) <= 65535):
-        raise InputError(f"port {port[:40]!r} (MYSQL_PORT, ~/.my.cnf) is not from 1 to 65535")
-    settings |= {"port": int(port), "connect_timeout": CONNECT_TIMEOUT}
-    settings.setdefault("ssl_mode", "VERIFY_CA" if "ssl_ca" in settings else "PREFERRED")
-    if settings["ssl_mode"].upper() not in SSL_MODES:
+        raise InputError(f"port {port[:40]!r} (MYSQL_PORT or ~/.my.cnf) is not from 1 to 65535")
+    mode = settings.get("ssl_mode", "VERIFY_CA" if "ssl_ca" in settings else "PREFERRED").upper()
+    if mode not in SSL_MODES:
         raise InputError(f"~/.my.cnf: ssl-mode is not one of {', '.join(SSL_MODES)}")
+    if mode.startswith("VERIFY") and not os.access(settings.get("ssl_ca", ""), os.R_OK):
+        wanted = f"~/.my.cnf: ssl-mode={mode} needs an ssl-ca, a file that can be read"
+        files = "your provider's CA file, or the system's (/etc/ssl/certs/ca-certificates.crt)"
+        raise InputError(f"{wanted}: {files}")
     if ("ssl_cert" in settings) != ("ssl_key" in settings):
-        raise InputError("~/.my.cnf: ssl-cert and ssl-key go together")
-    return settings
+        raise InputError("~/.my.cnf: set both ssl-cert and ssl-key, or neither")
+    return settings | SSL_MODES[mode] | {"port": int(port), "ssl_mode": mode}
 
 
 def read_option_file(path: str) -> dict[str, str]:
-    """Return OPTIONS in the [client] group of an option file that others cannot write.
+    """Return OPTIONS in the [client] group of an option file that is not world-writable.
 
     Not with the driver's option_files: it ignores ssl-mode and keeps the quotes of a password.
     """
@@ -465,24 +473,141 @@ def read_option_file(path: str) -> dict[str, str]:
             name = name.replace("-", "_")
             if line.startswith("["):
                 group = line[1:].partition("]")[0].strip().lower()
-            elif group == "client" and equals and name in OPTIONS.split(", "):
-                if value.startswith(("'", '"')):
-                    value = value[1:].partition(value[0])[0]
-                else:  # a # begins a comment
-                    value = value.partition("#")[0].rstrip()
-                options[name] = value.replace(r"\\", "\\")
+            elif group == "client" and equals and name in OPTIONS.split():
+                options[name] = option_value(value)
     return options
 
 
-def check_tls(connection: Connection) -> None:
-    """Close the connection and raise InputError if it is neither encrypted nor a socket.
+def option_value(text: str) -> str:
+    """Return a value of an option file as MySQL reads it: without quotes around it or a comment."""
+    quote, escaped = "", False
+    for place, sign in enumerate(text):
+        if sign in ("'", '"') and not escaped:
+            quote = "" if sign == quote else quote or sign
+        if sign == "#" and not quote:
+            text = text[:place].rstrip()
+            break
+        escaped = sign == "\\" and quote != "" and not escaped
+    if "\0" in text:
+        raise InputError("~/.my.cnf: a value holds a NUL character")
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        text = text[1:-1]
+    return text.replace(r"\\", "\\")
 
-    The driver asks for TLS, but goes on without it, even where it has a certificate to verify.
+
+def check_tls(connection: Any, mode: str) -> None:
+    """Where the mode requires TLS and there is none, close the connection and raise InputError.
+
+    A socket is as good. The driver asks for TLS, but goes on without it, even where it has a CA to
+    verify with. What counts is this end: the server's `Ssl_cipher` tells of the other one.
     """
-    [(_, cipher)] = query(connection, "SHOW STATUS LIKE 'Ssl_cipher'")
-    if not cipher and not connection.unix_socket:
+    # The one private name of the driver here: no public one tells. (is_secure is True for a socket,
+    # and without the C extension for TLS.)
+    extension = getattr(connection, "_cmysql", None)
+    encrypted = connection.is_secure or (extension and extension.get_ssl_cipher())
+    if mode not in ("DISABLED", "PREFERRED") and not encrypted:
         connection.close()
-        raise InputError("the server has no TLS, but ssl-mode or ssl-ca in ~/.my.cnf asks for it")
+        raise InputError("the server has no TLS, but ssl-mode or ssl-ca in ~/.my.cnf requires it")
+
+
+UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def make_user(name: str, email: str, age: str, user_id: str | None = None) -> UserRow:
+    """Return the values of a row as a user. The age stays text: the server makes the number of it.
+
+    A user_id is stored in lower case, without braces; without one, it is computed from the email,
+    always with the same result (RFC 4122, version 5). For a bad value, raises InputError with the
+    column and the reason.
+    """
+    if user_id is None:
+        user_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"mailto:{email.lower()}"))
+    key = user_id.lower().strip("{}")
+    if not UUID.fullmatch(key):
+        raise InputError(f"user_id {user_id[:40]!r} is not a UUID")
+    if not 1 <= len(name) <= 255:
+        raise InputError(f"name {name[:40]!r} does not have 1 to 255 characters")
+    if email.count("@") != 1 or email.strip("@") != email or len(email) > 255:
+        raise InputError(
+            f"email {email[:40]!r} is not an address with one @, of up to 255 characters"
+        )
+    if not (age.isdecimal() and age.isascii() and len(age.lstrip("0")) <= 3):
+        raise InputError(f"age {age[:40]!r} is not a number from 0 to 999, written in digits only")
+    return (key, name, email, age)
+
+
+RENAME = "rename the table (RENAME TABLE user_data TO my_users)"
+
+
+def table_faults(connection: Connection) -> Iterator[str]:
+    """Yield the reasons why an existing user_data would silently lose, change or double users.
+
+    What else it may lack, the server itself refuses, as SESSION is strict. Names are compared here,
+    exactly: to MariaDB a column usér_id is user_id.
+    """
+
+    def facts(columns: str, view: str) -> list[Any]:
+        this_table = "table_schema = DATABASE() AND table_name = 'user_data'"
+        select = f"SELECT {columns} FROM information_schema.{view}"
+        return query(connection, f"{select} WHERE {this_table}")
+
+    engines = "tables LEFT JOIN information_schema.engines USING (engine)"
+    for kind, transactions in facts("CONCAT_WS(' ', table_type, engine), transactions", engines):
+        if not kind.startswith("BASE TABLE") or transactions != "YES":
+            yield f"the type {kind}"
+    types = "column_name, data_type, column_type, numeric_scale"
+    for name, kind, full_type, scale in facts(types, "columns"):
+        is_text = any(word in kind for word in ("char", "text", "uuid"))
+        is_whole = name.lower() == "age" and (scale == 0 or full_type in ("float", "double"))
+        if name.lower() in COLUMNS and not is_text and not is_whole:
+            yield f"the column {name} {full_type}"
+    keys: dict[str, list[Any]] = {}
+    of_keys = "index_name, column_name, sub_part, non_unique"
+    for key, name, prefix, non_unique in facts(of_keys, "statistics"):
+        if not int(non_unique):  # on TiDB, '0' or '1'
+            keys.setdefault(key, []).append((str(name).lower(), prefix))
+    if [("user_id", None)] not in keys.values():
+        yield "no unique key on user_id alone"
+    for trigger, event, *_ in query(connection, r"SHOW TRIGGERS LIKE 'user\_data'"):
+        if event != "DELETE":
+            yield f"the trigger {trigger}"
+
+
+def check_all_are_there(cursor: Any, batch: list[UserRow]) -> None:
+    """Raise InputError if a user is missing, after an INSERT that passed over some of its rows.
+
+    Most are existing users. But another unique key (of the email, say) may also keep out a new one.
+    """
+    ids = [user_id for user_id, *_ in batch]
+    places = ", ".join(["%s"] * len(ids))
+    # FOR UPDATE also sees users that others have committed since this transaction began.
+    cursor.execute(f"SELECT user_id FROM user_data WHERE user_id IN ({places}) FOR UPDATE", ids)
+    there = {user_id.strip().lower() for (user_id,) in cursor.fetchall()}
+    for user_id, name, email, _ in batch:
+        if user_id not in there:
+            user = f"user {user_id} ({name[:40]}, {email[:40]})"
+            key = "another user has its value in a unique key (SHOW INDEX FROM user_data)"
+            raise InputError(f"{user} was not inserted: {key}; {NOTHING}")
+
+
+def is_conflict(error: mysql.connector.Error) -> bool:
+    """Return whether a transaction was rolled back in favour of another: a new try may succeed."""
+    # A deadlock, a row that has changed meanwhile (MariaDB 11.6), a conflict between primaries
+    numbers, words = (1213, 1020, 3101), ("error 149 ", "pessimistic lock retry limit")
+    return error.errno in numbers or any(each in str(error) for each in words)  # Galera's, TiDB's
+
+
+def row_fault(columns: tuple[str, ...], row: tuple[bytes, ...], error: Exception) -> str:
+    """Return the message for a row that a cursor cannot convert: the column, and what to do."""
+    values = [value if value is None else value.decode(errors="replace") for value in row]
+    reason = str(error)
+    for name, value in zip(columns, values):
+        if value is None:
+            reason = f"{name} is NULL"
+        elif "\ufffd" in value or (name == "age" and not value.isdecimal()):
+            reason = f"{name} {value!r} is not {'a whole number' if name == 'age' else 'text'}"
+    cure = f": change it, or {RENAME}" if set(columns) <= {*COLUMNS} else ""
+    return f"{reason}, in the row {dict(zip(columns, values))}{cure}"
 
 
 def check_size(name: str, value: int, least: int = 1) -> None:
@@ -507,26 +632,29 @@ def size_argument(description: str, name: str, default: int, help: str) -> int:
 
 # Hints for errors whose own text gives none, by number (mysql.connector.errorcode).
 HINTS = {
-    "2002 2003 2005": "Is a server running there? The README says how to start one.",
-    "1045 1698": "Check MYSQL_USER and MYSQL_PASSWORD, or ~/.my.cnf.",
-    "2026 2061 3159": "Check the TLS settings in ~/.my.cnf.",
-    "1049 1146": "Run python3 seed.py first.",
-    "1054 1264 1265 1292 1364 1366 1406": "Did seed.py make user_data? If not, rename it.",
+    (2002, 2003, 2005): "Is a server running there? The README says how to start one.",
+    (1045, 1698): "Check MYSQL_USER and MYSQL_PASSWORD, or ~/.my.cnf (also ssl-mode, if DISABLED).",
+    (1044,): f"GRANT ALL ON {DATABASE}.* to this account, or set DATABASE in seed.py to its own.",
+    (1049, 1146): "Run python3 seed.py first.",
+    (1054, 1264, 1265, 1292, 1364, 1366, 1406): f"Did seed.py make user_data? If not, {RENAME}.",
+    (1153,): "Raise max_allowed_packet on the server, or lower BATCH_SIZE in seed.py.",
+    (1290, 1836): "This server is a replica, or read-only: use the address of the writer.",
+    (2026, 2061, 3159): "Check the TLS settings in ~/.my.cnf.",
 }
 
 
 def explain(error: Exception) -> str:
-    """Return the one line that tells a user about an error."""
+    """Return an error's message for the user, on one line."""
     text = str(error)
     if isinstance(error, UnicodeEncodeError):  # whose own text may show part of a password
-        text = (
-            f"{error.encoding} lacks a character: use UTF-8 in settings, and PYTHONIOENCODING=utf-8"
-        )
+        text = f"cannot write a character as {error.encoding}: set PYTHONIOENCODING=utf-8, "
+        text += "and use UTF-8 in settings"
     if isinstance(error, mysql.connector.Error):
-        # Without the C extension, a certificate that fails is a lost connection.
-        number = "2026" if "CERTIFICATE" in text else str(error.errno)
-        hints = [hint for numbers, hint in HINTS.items() if number in numbers.split()]
-        text = f"{error.msg} (error {error.errno}). {''.join(hints)}"
+        # Without the C extension, a bad certificate is reported as a lost connection.
+        number = 2026 if "CERTIFICATE" in text else error.errno
+        hints = [hint for numbers, hint in HINTS.items() if number in numbers]
+        # 300 characters: Vitess appends the whole statement.
+        text = f"{str(error.msg):.300} (error {error.errno}). {''.join(hints)}"
     return " ".join(text.split())
 
 

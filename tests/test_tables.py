@@ -7,7 +7,19 @@ import mysql.connector
 import pytest
 
 import seed
-from helpers import COUNT, FAMILY, INSERT, SCRIPTS, csv_text, imported, query, ran, refused, stream
+from helpers import (
+    COUNT,
+    FAMILY,
+    INSERT,
+    SCRIPTS,
+    csv_text,
+    first_users,
+    imported,
+    query,
+    ran,
+    refused,
+    stream,
+)
 from made_users import FIRST_USERS
 
 
@@ -33,22 +45,18 @@ def described() -> str:
 
 
 # What would silently lose, change or double users: refused before anything is sent.
-ENGINE, NO_KEY = "the type BASE TABLE MyISAM", "no unique key on user_id"
+ENGINE, NO_KEY = "the type BASE TABLE MyISAM", "no unique key on user_id alone"
+RENAME = "rename the table (RENAME TABLE user_data TO my_users)"
 REFUSED = {  # or what a strict server refuses, with the number of its error
     "ENGINE=MyISAM, COMMENT='was\n) ENGINE=InnoDB'": ENGINE,
     "ADD SYSTEM VERSIONING": "the type SYSTEM VERSIONED InnoDB",
     "RENAME users": f"the type VIEW, {NO_KEY}",
     "DROP PRIMARY KEY": NO_KEY,  # another index on it is left
-    "DROP PRIMARY KEY, ADD PRIMARY KEY (user_id, name(9))": "the unique key PRIMARY on name 9",
-    "DROP PRIMARY KEY, ADD UNIQUE k (user_id(35))": "the unique key k on user_id 35",
-    "ADD UNIQUE KEY `a``b` (name(9), user_id)": "the unique key a`b on name 9",
-    "ADD UNIQUE KEY f ((LOWER(email)))": "the unique key f on",
-    "MODIFY email VARCHAR(99) UNIQUE COMMENT 'as auto_increment'": "the unique key email on email",
-    "ENGINE=MyISAM, ADD UNIQUE (age)": f"{ENGINE}, the unique key age on age",
-    # At its last number, ON DUPLICATE KEY UPDATE would take new users for existing ones.
-    "DROP PRIMARY KEY, ADD UNIQUE k (user_id), ADD id TINYINT AUTO_INCREMENT PRIMARY KEY": (
-        "the unique key PRIMARY on id"
-    ),
+    "DROP PRIMARY KEY, ADD PRIMARY KEY (user_id, name(9))": NO_KEY,
+    "DROP PRIMARY KEY, ADD UNIQUE k (user_id(35))": NO_KEY,
+    "DROP PRIMARY KEY, ADD UNIQUE k (name(9), user_id)": NO_KEY,
+    "DROP PRIMARY KEY, ADD usér_id INT AUTO_INCREMENT PRIMARY KEY": NO_KEY,  # another column
+    "ENGINE=MyISAM, DROP PRIMARY KEY": f"{ENGINE}, {NO_KEY}",
     **{
         f"MODIFY age {kind}": f"the column age {kind.lower()}"
         for kind in ("DECIMAL(10,2)", "FLOAT(7,2)", "YEAR", "ENUM('67')", "BIT(64)", "DATE")
@@ -72,14 +80,25 @@ def test_a_table_that_would_lose_users_is_refused_and_not_changed(empty, with_gl
     alter(empty, change)
     before, done, reason = described(), ran("seed.py"), REFUSED[change]
     if isinstance(reason, int):
-        hint = "Did seed.py make user_data? If not, rename it."
-        end = f"; an import is whole or nothing (error {reason}). {hint}"
-        assert refused(done).endswith(end)
+        line = refused(done)
+        assert line.startswith("nothing was inserted. ")
+        hint = f"Did seed.py make user_data? If not, {RENAME}."
+        assert line.endswith(f" (error {reason}). {hint}")
     else:
-        line = f"user_data in {seed.DATABASE} has {reason}: rename it and run again"
+        line = f"table user_data in {seed.DATABASE} has {reason}: {RENAME} and run again"
         assert refused(done).replace("year(4)", "year") == line
         assert "created" not in done.output
     assert (described(), query(COUNT)) == (before, [(0, 0)])
+
+
+ANN, BEN = (f"0000000{n}-0000-4000-8000-000000000000" for n in (1, 2))
+
+
+def refused_for_a_unique_key(user: str) -> None:
+    """See that an import is refused for a user whom another unique key keeps out."""
+    key = "another user has its value in a unique key (SHOW INDEX FROM user_data)"
+    line = f"user {user} was not inserted: {key}; nothing was inserted"
+    assert refused(ran("seed.py")) == line
 
 
 def test_an_account_that_is_not_shown_all_keys(empty, account):
@@ -87,11 +106,61 @@ def test_an_account_that_is_not_shown_all_keys(empty, account):
     columns = f"({', '.join(seed.COLUMNS)})"
     rights = ", ".join(f"{right} {columns}" for right in ("SELECT", "INSERT", "UPDATE"))
     account("ann", f"{rights} ON ALX_prodev.user_data")
-    assert "denied" in refused(ran("seed.py"))
+    _, second, *_ = FIRST_USERS
+    refused_for_a_unique_key(f"{second[0]} ({second[1]}, {second[2]})")
     assert empty.info_query("SELECT COUNT(*) FROM user_data") == (0,)
 
 
+def test_two_users_of_one_address_where_it_is_unique(empty, csv_file):
+    alter(empty, "ADD UNIQUE (email)")
+    users = [(ANN, "Ann", "a@example.com", 1), (BEN, "Ben", "A@example.com", 2)]
+    told = f"user {BEN} (Ben, A@example.com) was not inserted: another user has its value"
+    with pytest.raises(seed.InputError, match=re.escape(told)):  # both in one file
+        seed.insert_data(empty, csv_file(csv_text(users)))
+    assert query(COUNT) == [(0, 0)]
+    assert seed.insert_data(empty, csv_file(csv_text(users[:1]))) == (1, 0)
+    with pytest.raises(seed.InputError, match=re.escape(told)):  # one of them in the table
+        seed.insert_data(empty, csv_file(csv_text(users)))
+    assert query("SELECT user_id FROM user_data") == [(ANN,)]
+    assert not empty.in_transaction
+
+
+def test_numbers_for_new_users_that_come_to_an_end(empty):
+    """The server itself says so, or passes over the 128th user: another one has the number 127."""
+    number = "ADD id TINYINT AUTO_INCREMENT PRIMARY KEY"
+    alter(empty, f"DROP PRIMARY KEY, ADD UNIQUE k (user_id), {number}")
+    line = refused(ran("seed.py"))
+    assert re.search("nothing was inserted(. .*error (167|1467)|$)", line), line
+    assert query(COUNT) == [(0, 0)]
+
+
+def test_a_user_whom_another_import_has_just_committed_is_found(empty, csv_file):
+    """Also where the transaction has looked at the table before: it sees more than a snapshot."""
+    users = first_users(10_000)
+    users[8500], one_more = (
+        users[0],
+        users[8500],
+    )  # the first file's first batch has an existing one
+    seed.insert_data(empty, csv_file(csv_text(users[:8000])))  # enough for single rows to be locked
+    with empty.cursor() as cursor:
+
+        def commit_one_of_the_second_batch(rows: int) -> None:
+            if rows == 1000:
+                cursor.execute(INSERT, users[9500])
+
+        file = csv_file(csv_text([*users[8000:], one_more]))
+        with seed.connect_to_prodev() as connection:
+            found = seed.insert_data(connection, file, commit_one_of_the_second_batch)
+    assert found == (1999, 2)
+    assert query(COUNT) == [(10_000, 10_000)]
+
+
 FIT = [
+    "MODIFY email VARCHAR(99) NOT NULL UNIQUE",
+    "ADD UNIQUE KEY `a``b` (name(9), user_id)",
+    "ADD UNIQUE KEY f ((LOWER(email)))",
+    "DROP PRIMARY KEY, ADD UNIQUE (user_id), ADD id BIGINT AUTO_INCREMENT PRIMARY KEY",
+    "ADD âge DATE",  # another column than age
     "MODIFY user_id CHAR(36), MODIFY age DECIMAL(10,0)",
     "DROP PRIMARY KEY, MODIFY user_id VARCHAR(100) UNIQUE, MODIFY age INT",
     "MODIFY name TEXT, MODIFY email TEXT, MODIFY age VARCHAR(3)",
@@ -113,6 +182,7 @@ def test_a_table_that_fits_is_used(empty, change):
     assert imported(ran("seed.py")) == (1000, 0)
     assert imported(ran("seed.py")) == (0, 1000)
     assert described() == before
+    assert query(COUNT) == [(1000, 1000)]
     users = sorted(stream.stream_users(), key=lambda user: user["user_id"])
     assert [tuple(user.values()) for user in users[:6]] == FIRST_USERS
     assert ran("2-lazy_paginate.py").output.count("\n") == len(users) == 1000
@@ -151,19 +221,19 @@ def test_names_arrive_as_they_are(empty, with_global, csv_file, mode, delimiter,
     assert {len(user["user_id"]) for user in stream.stream_users()} == {36}
 
 
-STRANGE = {  # rows that are not users, in tables that another program made
-    "name VARCHAR(9)": None,
-    "age INT": None,
-    "age DECIMAL(10,2)": "67",
-    "age VARCHAR(9)": "old",
-    "user_id BINARY(2)": b"\xff\xff",
+STRANGE = {  # rows that are not users, in tables that another program made: value, what is told
+    "name VARCHAR(9)": (None, "name is NULL"),
+    "age INT": (None, "age is NULL"),
+    "age DECIMAL(10,2)": ("67", "age '67.00' is not a whole number"),
+    "age VARCHAR(9)": ("old", "age 'old' is not a whole number"),
+    "user_id BINARY(2)": (b"\xff\xff", "user_id '\ufffd\ufffd' is not text"),
 }
 
 
 @pytest.mark.parametrize("column", STRANGE)
 def test_a_row_that_is_not_a_user_is_one_line(empty, column):
     alter(empty, f"MODIFY {column}")
-    name, value = column.split()[0], STRANGE[column]
+    name, (value, told) = column.split()[0], STRANGE[column]
     row = {"user_id": "1", "name": "Ann", "email": "a@b", "age": 67, name: value}
     with empty.cursor() as cursor:
         cursor.execute(INSERT, [*row.values()])
@@ -171,9 +241,9 @@ def test_a_row_that_is_not_a_user_is_one_line(empty, column):
         done = ran(script)
         assert done.output == ""
         line = refused(done)
-        assert line.startswith(f"user_data: {{'{'age' if script == SCRIPTS[3] else 'user_id'}': ")
-        assert f"'{name}': {'None' if value is None else ''}" in line
-        assert "} is not a user: " in line
+        first = "age" if script == "4-stream_ages.py" else "user_id"
+        assert line.startswith(f"{told}, in the row {{'{first}': ")
+        assert line.endswith(f"}}: change it, or {RENAME}")
 
 
 def test_a_cursor_of_ones_own(seeded):
@@ -183,22 +253,37 @@ def test_a_cursor_of_ones_own(seeded):
         def convert(self, rows):
             return [email.undecode() for (email,) in rows]  # a mistake
 
+    no_result = pytest.raises(mysql.connector.InterfaceError, match="No result set to fetch from")
     with seed.open_stream(cursor_class=Emails) as cursor:
-        with pytest.raises(TypeError):  # no query yet
-            cursor.fetchone()
+        for fetch in (cursor.fetchone, cursor.fetchmany, cursor.fetchall):
+            with no_result:  # no query yet
+                fetch()
         cursor.execute("SELECT email FROM user_data LIMIT 0")
         assert cursor.fetchall() == []
         with pytest.raises(mysql.connector.Error):
             cursor.execute("SELECT")
-        with pytest.raises(TypeError):  # nor one that succeeded
+        with no_result:  # nor one that succeeded
             cursor.fetchone()
         cursor.execute("SELECT email FROM user_data")
         with pytest.raises(seed.InputError, match="undecode") as error:
             cursor.fetchone()
         assert isinstance(error.value.__cause__, AttributeError)
-        for fetch in (cursor.fetchone, cursor.fetchmany, cursor.fetchall):
-            with pytest.raises(TypeError):  # that was not the end
+        for fetch in (cursor.fetchone, cursor.fetchmany, cursor.fetchall) * 2:
+            with no_result:  # that was not the end
                 fetch()
+
+    # Of another table: its column is named, and nobody is told to rename user_data.
+    class Films(seed.UserCursor):
+        columns = ("title",)
+
+        def convert(self, rows):
+            return [title.decode() for (title,) in rows]
+
+    with seed.open_stream(cursor_class=Films) as cursor:
+        cursor.execute("SELECT 'Alien' AS title UNION ALL SELECT NULL")
+        assert cursor.fetchone() == "Alien"  # what stands before the bad row
+        with pytest.raises(seed.InputError, match=r"^title is NULL, in the row {'title': None}$"):
+            cursor.fetchone()
     # What would be paired by position is refused.
     for columns in ("user_id, email, name, age", "*, 1", "age"):
         refusal = pytest.raises(seed.InputError, match="the query gives .* instead of")

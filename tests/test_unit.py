@@ -6,9 +6,11 @@ import re
 import sys
 from unittest.mock import MagicMock, patch
 
+import mysql.connector
 import pytest
 
 import helpers
+import seed
 from helpers import EVERYTHING, GENERATORS, SCRIPTS, ages, batches, pages, ran, shell, stream
 from mysql_server import PROJECT
 
@@ -107,6 +109,16 @@ def test_help_and_wrong_sizes_on_the_command_line(connect, script, argument):
         error = rf"argument {argument[1:-1]}: invalid|{argument[1:-1]} must be from 1 to"
         assert re.match(rf"{re.escape(usage)}\n{script}: error: ({error}) .*\n$", done.errors)
     connect.assert_not_called()
+
+
+def test_a_servers_long_text_is_cut_for_the_user_alone():
+    """Vitess appends the whole statement; what to do stands after it."""
+    error = mysql.connector.Error(f"Too long{' and more' * 70}", errno=1406)
+    line = seed.explain(error)
+    assert line.startswith("Too long and more and more")
+    assert " (error 1406). Did seed.py make user_data?" in line
+    assert len(line) < 460
+    assert len(error.msg) > 600
 
 
 def test_user_data_is_what_the_code_makes():

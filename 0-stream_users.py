@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stream users from the database one by one: the first arrives before the last is read."""
+"""Stream users from the database one by one: the first user arrives before the last one is read."""
 
 import sys
 import types
@@ -13,9 +13,9 @@ import seed
 def stream_users() -> Iterator[dict[str, Any]]:
     """Yield every user as a dictionary (user_id, name, email, age), in order of user_id.
 
-    One query on one connection, which is closed when the stream ends or is left. Memory holds the
-    100 users that are read ahead, however many there are. Raises mysql.connector.Error if the
-    stream cannot start or is cut short, and seed.InputError for a row that is not a user.
+    Sends one query on one connection, which is closed when the stream ends or is left. Memory holds
+    the 100 users that are read ahead, whatever the size of the table. Raises mysql.connector.Error
+    if the stream cannot start or is cut short, and seed.InputError for a row that is not a user.
     """
     with seed.open_stream(cursor_class=seed.UserCursor) as cursor:
         cursor.execute(seed.SELECT_USERS + " ORDER BY user_id")
@@ -30,7 +30,8 @@ def main() -> None:
         print(user)
 
 
-# A learner may skip this: the course calls the module itself, `__import__("0-stream_users")()`.
+# A learner may skip this. It makes the module itself callable, because the course runs
+# `__import__("0-stream_users")()`.
 
 
 class CallableModule(types.ModuleType):

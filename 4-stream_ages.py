@@ -9,11 +9,11 @@ import seed
 
 
 def stream_user_ages() -> Iterator[int]:
-    """Yield the age of every user, a whole number of years, in no particular order.
+    """Yield the ages of all users, in whole years and in no particular order.
 
-    One query on one connection, which is closed when the stream ends or is left. Memory holds the
-    100 ages that are read ahead, however many there are. Raises mysql.connector.Error if the stream
-    cannot start or is cut short, and seed.InputError for a row that is not a user.
+    Sends one query on one connection, which is closed when the stream ends or is left. Memory holds
+    the 100 ages that are read ahead, whatever the size of the table. Raises mysql.connector.Error
+    if the stream cannot start or is cut short, and seed.InputError for a row that is not a user.
     """
     with seed.open_stream(cursor_class=seed.AgeCursor) as cursor:
         cursor.execute("SELECT age FROM user_data")
@@ -22,10 +22,10 @@ def stream_user_ages() -> Iterator[int]:
 
 
 def calculate_average_age() -> float:
-    """Return the average age of all users in years, 0 if there are none; it prints nothing.
+    """Return the average age of all users in years, or 0 if there are none. It prints nothing.
 
-    Memory holds a sum, a count and what the stream reads ahead. Costs and raises what
-    stream_user_ages() does.
+    Memory holds a sum, a count and what the stream reads ahead. It costs as much as
+    stream_user_ages(), and raises the same errors.
     """
     total = count = 0
     for age in stream_user_ages():

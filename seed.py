@@ -592,8 +592,9 @@ def check_all_are_there(cursor: Any, batch: list[UserRow]) -> None:
 
 def is_conflict(error: mysql.connector.Error) -> bool:
     """Return whether a transaction was rolled back in favour of another: a new try may succeed."""
-    # A deadlock, a row that has changed meanwhile (MariaDB 11.6), a conflict between primaries
-    numbers, words = (1213, 1020, 3101), ("error 149 ", "pessimistic lock retry limit")
+    # A deadlock, a row that has changed meanwhile (MariaDB 11.6), a conflict between primaries, and
+    # a deadlock over Vitess's shards, which only a time limit ends
+    numbers, words = (1213, 1020, 3101, 3024), ("error 149 ", "pessimistic lock retry limit")
     return error.errno in numbers or any(each in str(error) for each in words)  # Galera's, TiDB's
 
 

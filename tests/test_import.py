@@ -138,7 +138,7 @@ def fail(connection, number: int, times: int, words: str = "a failure") -> None:
     )
 
 
-FAILURES = [(number, "a failure", 10) for number in (1020, 1213, 3101)]
+FAILURES = [(number, "a failure", 10) for number in (1020, 1213, 3101, 3024)]
 FAILURES += [(1180, "Got error 149 - Lock deadlock", 10)]
 FAILURES += [(1105, "pessimistic lock retry limit reached", 10)]
 FAILURES += [(number, "a failure", 1) for number in (1180, 1205, 1644)]

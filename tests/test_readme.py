@@ -72,7 +72,11 @@ def printed(server, tmp_path_factory) -> dict[int, str]:
                 status, printed[place], _ = shell(f"set -e; {command}", text, cwd=folder, env=own)
                 assert status == ("that-fails" in info), printed[place]
             else:
-                assert " " in info or info in ("", "text", "sql", "mermaid") or text == THE_SUITE
+                assert (
+                    " " in info
+                    or info in ("", "text", "sql", "json", "mermaid")
+                    or text == THE_SUITE
+                )
     finally:
         quick_start.stop(signal.SIGKILL)
         server.rows("DROP USER IF EXISTS ann@localhost")

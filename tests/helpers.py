@@ -5,6 +5,7 @@ import csv
 import io
 import os
 import random
+import shlex
 import shutil
 import signal
 import socket
@@ -214,7 +215,12 @@ def imported(done: Done) -> tuple[int, int]:
 
 def shell(command: str, *arguments: object, **options) -> Done:
     """Run a shell command ($1: the first argument) in the project's folder, python as here."""
-    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    programs = Path(temporary.name, "bin")
+    if not programs.exists():  # this very interpreter, which may have no other name than python3.13
+        programs.mkdir()
+        (programs / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+        (programs / "python").chmod(0o755)
+    path = os.pathsep.join([str(programs), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONIOENCODING": "utf-8"}
     environment |= options.pop("env", {})
     options = {"cwd": PROJECT, "env": environment, "capture_output": True, **options}

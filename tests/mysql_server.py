@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Run the MySQL or MariaDB program on PATH as a private server (Linux).
+"""Run the installed MySQL or MariaDB program as a private server.
 
-    python3 tests/mysql_server.py start    run a server at the MYSQL_* settings of seed.py
-    python3 tests/mysql_server.py stop     end it; its data stays under .mysql/
+    python3 tests/mysql_server.py start    start it with the port, user and password of seed.py
+    python3 tests/mysql_server.py stop     stop it; its data stays in .mysql/
 
-It listens on the loopback address only, and its files can be read by their owner only. Whoever has
-an account on this machine reaches that address: so without a MYSQL_PASSWORD the server's one
-account has all rights on the database ALX_prodev, and no others.
+It listens on the loopback address only, and only its owner can read its files. Anyone with an
+account on this machine can connect to that address. Without a MYSQL_PASSWORD, therefore, the
+server's only account has rights on the database ALX_prodev and nothing else.
+
+It is tested on Linux. It is written for macOS too, where nobody has tried it yet.
 """
 
 import argparse
@@ -31,32 +33,50 @@ import seed  # noqa: E402
 
 SETTINGS = ("host", "port", "user", "password")
 INSTALL = "apt-get install default-mysql-server-core default-mysql-client-core"
-interrupted: list[int] = []  # signals; an exception instead would miss a program just started
+if sys.platform == "darwin":
+    INSTALL = "brew install mariadb"
+# Debian puts servers there, but not on an ordinary user's PATH.
+FOLDERS = ["/usr/sbin", "/usr/local/sbin"]
+PROC = Path("/proc")  # macOS has none
+APPARMOR = Path("/etc/apparmor.d/usr.sbin.mysqld")  # of Ubuntu's mysql-server
+interrupted: list[int] = []  # signal numbers; raising could lose a program that was just started
 
 
 class ServerError(seed.InputError):
     """A server that could not be started or stopped; the text says what to do."""
 
 
+def found(program: str) -> str | None:
+    """Return the path of a program on PATH, else in FOLDERS, or None."""
+    return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), *FOLDERS]))
+
+
 def server_program() -> tuple[str, str]:
-    """Return the first of mysqld and mariadbd on PATH, and "mysql" or "mariadb", its family."""
-    path = shutil.which("mysqld") or shutil.which("mariadbd")
-    if path is None:  # on Debian, an ordinary user's PATH lacks /usr/sbin
-        raise ServerError(
-            f'neither mysqld nor mariadbd is on PATH: export PATH="$PATH:/usr/sbin", or {INSTALL}'
-        )
+    """Return the path of mysqld, else of mariadbd, and its family: "mysql" or "mariadb"."""
+    path = found("mysqld") or found("mariadbd")
+    if path is None:
+        raise ServerError(f"neither mysqld nor mariadbd is installed: {INSTALL}")
     version = subprocess.run([path, "--version"], capture_output=True, check=False).stdout
     return path, "mariadb" if b"MariaDB" in version else "mysql"
+
+
+def command_of(pid: int) -> str:
+    """Return the command line of a process, "" if it is dead."""
+    if PROC.exists():
+        return (PROC / f"{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+    ps = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
+    return subprocess.run(ps, capture_output=True, encoding="utf-8", errors="replace").stdout + " "
 
 
 class PrivateServer:
     """One server process on a data folder of its own.
 
-    Arguments: the folder (made if missing), the TCP port, and its account: with a password it has
-    all rights, without one those on ALX_prodev. As a context manager it starts and stops itself.
+    Arguments: the folder (created if missing), the TCP port, and the account. With a password, the
+    account has all rights; without one, only those on ALX_prodev. As a context manager, it starts
+    and stops itself.
     """
 
-    seconds = 60  # in which it must have started, or ended
+    seconds = 60  # time limit for a start, and for a stop
     sizes: tuple[str, ...] = ()  # options for its files
     process: subprocess.Popen | None = None
 
@@ -67,29 +87,42 @@ class PrivateServer:
         self.pid_file = self.folder / "mysqld.pid"
 
     def start(self, *options: str) -> None:
-        """Start the server, and return when it answers; else ServerError, and nothing is left."""
+        """Start the server, and return when it answers.
+
+        On failure, raise ServerError and leave no process behind.
+        """
         program, family = server_program()
         try:
             for folder in (self.folder, self.folder / "tmp"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 folder.chmod(0o700)
-            # All that is started inherits the lock, so that nothing else works on the folder.
-            with open(self.folder / "lock", "w") as self.lock:
+            # Every program started here inherits the lock: no other start can use the folder.
+            with open(self.folder / "lock", "a+") as self.lock:
                 self._take_lock()
                 self._start(program, family, options)
         except OSError as error:
             where = f"{error.filename or self.folder}: {error.strerror}"
-            mend = f"is {self.folder} yours, and is there room? To begin anew, delete it"
-            raise ServerError(f"{where}: {mend}") from error
+            cure = f"check that {self.folder} is yours and the disk is not full"
+            raise ServerError(f"{where}: {cure}; to start over, delete it") from error
 
     def _take_lock(self) -> None:
-        """Lock the folder; for a second a server that was killed may still have the lock."""
+        """Lock the folder; a server that was just killed may hold the lock for up to a second."""
         for _ in range(20):
             with suppress(BlockingIOError):
-                return fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.lock.truncate(0)
+                self.lock.write(socket.gethostname())
+                return self.lock.flush()
             time.sleep(0.05)
-        lost = f"a server whose mysqld.pid is lost: pkill -f {shlex.quote(f'{self.folder}/')}"
-        raise ServerError(f"another start is at work on {self.folder}, or {lost}")
+        self.lock.seek(0)
+        owner = self.lock.read()
+        if owner not in ("", socket.gethostname()):  # such as a container that shares the folder
+            raise ServerError(
+                f"{self.folder} is in use by a server on the host {owner}: stop it there"
+            )
+        used = "by another start or by a server whose mysqld.pid is gone"
+        end = f"to end that server: pkill -f {shlex.quote(f'{self.folder}/')}"
+        raise ServerError(f"{self.folder} is in use, {used}; {end}")
 
     def _start(self, program: str, family: str, options: tuple[str, ...]) -> None:
         check_port_is_free(self.port, self.host)
@@ -98,8 +131,9 @@ class PrivateServer:
         self.log_before = self.log.stat().st_size
         accounts = self.folder / "accounts.sql"
         try:
-            # Neither family can read the other's files. And what anybody may have planted where no
-            # password was asked for must not run where the account has all rights.
+            # Neither family can read the other's files. And data written while no password was
+            # needed must not be used by an account that has all rights: somebody may have put a
+            # routine there.
             data = self.folder / f"{family}-{'private' if self.password else 'open'}"
             self.is_new = not data.exists()
             if self.is_new:
@@ -109,7 +143,8 @@ class PrivateServer:
             self._run(program, data, f"--init-file={accounts}", *options)
         except BaseException:
             if self.process:
-                with suppress(ProcessLookupError):
+                # (For a group of zombies, macOS says that killing it is not permitted.)
+                with suppress(ProcessLookupError, PermissionError):
                     os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
             raise
@@ -119,10 +154,10 @@ class PrivateServer:
     def _launch(self, program: str, data: Path, *options: str) -> None:
         """Start a program on the data, in a process group of its own."""
         command = [program, "--no-defaults", f"--datadir={data}", *self.sizes, *options]
-        if os.geteuid() == 0:  # root must say that it is meant (the plain --user changes owners)
+        if os.geteuid() == 0:  # else it refuses (--user without "loose" changes owners)
             command.append("--loose-user=root")
-        # In a tmpdir that they share, a MariaDB that starts deletes the others' temporary tables.
-        # As an option, mariadb-install-db takes a path with a space for two.
+        # Each server has its own TMPDIR: in a shared one, a starting MariaDB deletes the others'
+        # temporary tables. Not by an option: mariadb-install-db would split a path at its spaces.
         environment = {**os.environ, "TMPDIR": str(self.folder / "tmp")}
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
@@ -136,15 +171,15 @@ class PrivateServer:
             )
 
     def _initialise(self, program: str, family: str, data: Path) -> None:
-        # Under another name until it is whole, so that an interrupted start can be repeated.
+        # It has another name until it is complete, so that an interrupted start can be repeated.
         unfinished = data.with_suffix(".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         options = ["--initialize-insecure", f"--secure-file-priv={self.folder / 'tmp'}"]
         if family == "mariadb":
-            program = "mariadb-install-db"
+            program = found("mariadb-install-db") or ""
             options = ["--skip-test-db", "--auth-root-authentication-method=normal"]
-            if shutil.which(program) is None:
-                raise ServerError(f"{program} is not on PATH: {INSTALL}")
+            if not program:
+                raise ServerError(f"mariadb-install-db is not installed: {INSTALL}")
         self._launch(program, unfinished, *options)
         self._wait_until(lambda: self.process.poll() == 0)
         unfinished.chmod(0o700)
@@ -152,17 +187,15 @@ class PrivateServer:
 
     def _run(self, program: str, data: Path, *options: str) -> None:
         self.pid_file.unlink(missing_ok=True)
-        # Left by a server that was killed; MySQL believes it as long as that process is not reaped.
-        (data / "mysqld.sock.lock").unlink(missing_ok=True)
         own = [f"--port={self.port}", f"--bind-address={self.host}", f"--pid-file={self.pid_file}"]
-        # A relative socket stands in the data folder: no path is too long for it. Where symbolic
-        # links are allowed, MariaDB makes a table in any folder that whoever creates it names.
-        own += [f"--log-error={self.log}", "--socket=mysqld.sock", "--skip-symbolic-links"]
+        # No socket: a folder on a Windows drive (WSL, a dev container) cannot hold one. With
+        # symbolic links, a MariaDB user could create a table in any folder.
+        own += [f"--log-error={self.log}", "--socket=", "--skip-symbolic-links"]
         own += [f"--secure-file-priv={self.folder / 'tmp'}", "--skip-log-bin", "--loose-mysqlx=0"]
         own += ["--event-scheduler=OFF"]
         self._launch(program, data, *own, *options)
-        # Its pid file is there once it listens: who connects before that may meet itself, where the
-        # system lets it come from the same port.
+        # The pid file appears when the server listens. A client that connects earlier may connect
+        # to itself, if the system gives it the same port.
         self._wait_until(self.running)
         try:
             self.log_in(max(1, int(self.deadline - time.monotonic())))
@@ -174,25 +207,28 @@ class PrivateServer:
             if interrupted:
                 sys.exit(128 + interrupted[0])
             if self.process.poll() is not None:
-                raise ServerError(f"exit status {self.process.returncode}: {self._said()}")
+                status = self.process.returncode
+                raise ServerError(f"the server ended with exit status {status}: {self._said()}")
             if time.monotonic() > self.deadline:
-                raise ServerError(f"not up in {self.seconds} seconds: {self._said()}")
+                limit = f"within {self.seconds} seconds"
+                raise ServerError(f"the server did not start {limit}: {self._said()}")
             time.sleep(0.05)
 
     def _account_statements(self, family: str) -> str:
         def quoted(text: str) -> str:
             return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
-        # The server knows every loopback client as 'localhost'. One statement a line, as an init
-        # file must be.
+        # The server sees every loopback client as 'localhost'. An init file must have one statement
+        # per line.
         account = f"{quoted(self.user)}@localhost"
         rights = "*.* TO {} WITH GRANT OPTION" if self.password else r"`ALX\_prodev`.* TO {}"
         table = "global_priv" if family == "mariadb" else "user"
         system = "'mariadb.sys', 'mysql.sys', 'mysql.session', 'mysql.infoschema'"
         statements = [
-            "SET sql_log_bin = 0",  # a member of a group may have none of its own
+            "SET sql_log_bin = 0",  # a member of a replication group must not log its own
             f"DROP USER IF EXISTS root@localhost, {account}",
-            # Those of other starts, and MariaDB's roots without a password, one a name of the host
+            # Accounts of earlier starts, and the roots without a password that MariaDB makes, one
+            # for each name of the host
             f"DELETE FROM mysql.{table} WHERE User NOT IN ({system})",
             "FLUSH PRIVILEGES",
             f"CREATE USER {account} IDENTIFIED BY {quoted(self.password)}",
@@ -201,11 +237,15 @@ class PrivateServer:
         return "".join(f"{statement};\n" for statement in statements)
 
     def _said(self) -> str:
-        """Return the first error in the log since start() was called, its last line without one."""
+        """Return the first error in the log since start() was called, else the log's last line."""
         lines = self.log.read_bytes()[self.log_before :].decode(errors="replace").splitlines()
-        last = lines[-1] if lines else "nothing was said"
-        said = next((line for line in lines if "ERROR" in line), last)
-        return f"{said[:300]} (the rest is in {self.log}; to begin anew, delete {self.folder})"
+        last = lines[-1] if lines else "the log is empty"
+        said = next((line for line in lines if "ERROR" in line), last)[:300]
+        # No kernel of ours has AppArmor: its words are those of any file that cannot be written.
+        if APPARMOR.exists() and re.search("(?i)permission denied|errno:? 13", "".join(lines)):
+            own = "use the installed server as your own (README: CREATE USER, GRANT), or MariaDB"
+            return f"{said}. Perhaps {APPARMOR} lets mysqld write nothing in this folder: {own}"
+        return f"{said} (see {self.log}; to start over, delete {self.folder})"
 
     def connect(self, **settings):
         """Return a new connection to the server, as its own account unless told otherwise."""
@@ -213,40 +253,42 @@ class PrivateServer:
         return mysql.connector.connect(**{**own, "autocommit": True, **settings})
 
     def log_in(self, seconds: int = 10) -> str:
-        """Return the version of the server, as its account learns it within the time."""
+        """Log in with the server's account within the time, and return the server's version."""
         with self.connect(connection_timeout=seconds) as connection:
             return connection.info_query("SELECT VERSION()")[0]
 
     def environment(self) -> dict[str, str]:
-        """Return the MYSQL_* variables that lead seed.py to this server."""
+        """Return the MYSQL_* variables with which seed.py uses this server."""
         return {f"MYSQL_{name.upper()}": str(getattr(self, name)) for name in SETTINGS}
 
     def running(self) -> tuple[int, int] | None:
-        """Return process id and port of the server that runs on this folder, None if none does."""
+        """Return the process id and port of the server that uses this folder, or None."""
         try:
             pid = int(self.pid_file.read_text())
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            command = command_of(pid)
         except PermissionError as error:
             name, owner = self.folder.name, self.folder.owner()
-            mend = f"do this as {owner}, or delete {name} as {owner}, and begin anew"
-            raise ServerError(f"{name} belongs to {owner}: {mend}") from error
+            cure = f"run this command as {owner}; or, as {owner}, delete {name} to start over"
+            raise ServerError(f"{name} belongs to {owner}: {cure}") from error
         except (OSError, ValueError):
             return None
-        # Another process may have the number by now; a dead one has an empty command line.
-        port = re.search(rb"\0--port=(\d+)\0", command)
-        ours = os.fsencode(f"={self.pid_file}\0") in command
-        return (pid, int(port[1])) if port and ours else None
+        # By now, another process may have this id. Of the path, only what is ASCII is compared: ps
+        # may show other letters in another way.
+        path = ".*".join(map(re.escape, re.findall(r"[!-~]+", f"--pid-file={self.pid_file}")))
+        port = re.search(r" --port=(\d+) ", command)
+        return (pid, int(port[1])) if port and re.search(f" {path} ", command) else None
 
     def stop(self, how: int = signal.SIGTERM) -> None:
-        """End the server, and return when it has ended; SIGKILL is as a power cut would."""
+        """Stop the server, and return when it has stopped. SIGKILL acts like a power cut."""
         if running := self.running():
             os.kill(running[0], how)
-        elif self.process:  # of which there is no file, or no longer
+        elif self.process:  # it has no pid file yet, or no longer
             self.process.send_signal(how)
         end = time.monotonic() + self.seconds
         while self.running():
             if time.monotonic() > end:
-                raise ServerError(f"not ended in {self.seconds} seconds: see {self.log}")
+                limit = f"within {self.seconds} seconds"
+                raise ServerError(f"the server did not stop {limit}: see {self.log}")
             time.sleep(0.02)
         if self.process:
             self.process.wait()
@@ -277,7 +319,7 @@ def check_port_is_free(port: int, host: str = "127.0.0.1") -> None:
 
 
 def main() -> None:
-    """Start, stop or show the user's server."""
+    """Start or stop the user's server."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -288,7 +330,8 @@ def main() -> None:
             signal.signal(number, lambda number, _: interrupted.append(number))
     host, port, user, password = map(seed.connection_settings().get, SETTINGS)
     if host not in ("localhost", "127.0.0.1"):
-        raise ServerError(f"MYSQL_HOST is {host}, but this is for this machine: unset MYSQL_HOST")
+        here = "this command starts a server on this machine only"
+        raise ServerError(f"MYSQL_HOST is {host}, but {here}: unset MYSQL_HOST")
     server = PrivateServer(PROJECT / ".mysql", port, password, user)
     running = server.running()
     if action == "stop":
@@ -297,12 +340,14 @@ def main() -> None:
         return
     if not running:
         server.start()
-        server.process.returncode = 0  # it goes on without this process: Popen would complain
+        server.process.returncode = 0  # it outlives this process, and Popen would warn about it
     elif running[1] != port:
         raise ServerError(
-            f"the server runs at port {running[1]}, not {port}: "
-            f"export MYSQL_PORT={running[1]}, or stop it first"
+            f"the server is running on port {running[1]}, not {port}: "
+            f"export MYSQL_PORT={running[1]}, or stop the server first"
         )
+    if server.folder.stat().st_mode & 0o077:
+        print("Note: this file system keeps no permissions, so others can read .mysql/")
     print(f"Server {server.log_in()} is ready at {server.host}:{port}")
     if not running and server.is_new:
         print("It is empty: run python3 seed.py")

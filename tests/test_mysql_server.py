@@ -10,11 +10,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import mysql.connector
 import pytest
 
 import helpers
+import mysql_server
 from helpers import FAMILY, imported, ran, refused, wait_until
 from mysql_server import PROJECT, PrivateServer, ServerError, free_port
 
@@ -82,8 +84,10 @@ def test_from_the_first_start_to_the_last_stop(no_data, start, settings):
         status, output, errors = no_data("start")
         assert (status, errors) == (0, "")
         assert output.endswith(f" is ready at 127.0.0.1:{no_data.port}\n{empty}")
-    other = f"MYSQL_PORT={no_data.port}, or stop it first"
+    other = f"MYSQL_PORT={no_data.port}, or stop the server first"
     assert refused(no_data("start", MYSQL_PORT=str(free_port()))).endswith(other)
+    # It makes no socket: a folder on a Windows drive could not hold one.
+    assert [path for path in no_data.folder.rglob("*") if path.is_socket()] == []
     # Nobody else reads its files, or reaches it from another machine.
     assert no_data.folder.stat().st_mode & 0o777 == 0o700
     with socket.create_server(("127.0.0.2", no_data.port)):
@@ -183,7 +187,7 @@ def test_starts_at_once(command):
     with ThreadPoolExecutor(3) as pool:
         ends = list(pool.map(command, ["start"] * 3))
     assert 0 in [end.status for end in ends]
-    assert all(" is at work on " in refused(end) for end in ends if end.status)
+    assert all(" is in use, by another start or " in refused(end) for end in ends if end.status)
     assert not any(end.errors for end in ends if not end.status)
     assert len(command.processes()) == 1
 
@@ -193,7 +197,7 @@ def test_a_folder_with_broken_contents(command, name):
     path = command.folder / name.replace("open", f"{FAMILY}-open")
     path.unlink(missing_ok=True)
     path.mkdir()
-    assert "begin anew" in command.refuses()
+    assert "start over" in command.refuses()
 
 
 def test_what_is_told_in_one_line(command, tmp_path):
@@ -208,13 +212,86 @@ def test_what_is_told_in_one_line(command, tmp_path):
     assert "another start" not in line
     with open(command.folder / "lock", "w") as lock:  # as by a server whose pid file is lost
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "mysqld.pid is lost: pkill -f " in command.refuses()
-    assert "PATH: " in command.refuses(before="PATH=/nowhere")
+        assert "mysqld.pid is gone; to end that server: pkill -f " in command.refuses()
     line = command.refuses(MYSQL_HOST="db.example.com")
-    assert line == "MYSQL_HOST is db.example.com, but this is for this machine: unset MYSQL_HOST"
+    told = "MYSQL_HOST is db.example.com, but this command starts a server on this machine only: "
+    assert line == f"{told}unset MYSQL_HOST"
     shutil.rmtree(command.folder)
     command.folder.write_text("")
-    assert "begin anew" in command.refuses()
+    assert "start over" in command.refuses()
     server = helpers.ThrowAwayServer(tmp_path / "server", free_port(), "p")
     with pytest.raises(ServerError, match="no-such-option"):
         server.start("--no-such-option")
+
+
+def test_a_folder_that_a_server_of_another_host_uses(command):
+    """A container that shares the folder: its process ids mean nothing here."""
+    with open(command.folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("c0ffee")
+        lock.flush()
+        assert "is in use by a server on the host c0ffee: stop it there" in command.refuses()
+    assert command("start").status == 0  # it has ended there
+
+
+def test_programs_outside_of_path(command, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(mysql_server, "FOLDERS", [str(tmp_path)])
+    with pytest.raises(ServerError, match="neither mysqld nor mariadbd is installed: apt-get "):
+        mysql_server.server_program()
+    (tmp_path / "mariadbd").symlink_to("/bin/true")
+    (tmp_path / "mariadbd").chmod(0o755)
+    assert mysql_server.server_program() == (str(tmp_path / "mariadbd"), "mysql")
+    shutil.rmtree(command.folder)
+    (tmp_path / "mariadbd").unlink()
+    (tmp_path / "mariadbd").write_text("#!/bin/sh\necho MariaDB")
+    (tmp_path / "mariadbd").chmod(0o755)
+    with pytest.raises(ServerError, match="mariadb-install-db is not installed: apt-get "):
+        command.start()
+
+
+@pytest.fixture
+def not_started(tmp_path):
+    """A server in this process that a test starts, in a folder with letters that are not ASCII."""
+    server = helpers.ThrowAwayServer(tmp_path / "générateurs", free_port(), "p")
+    yield server
+    server.kill()
+
+
+def test_without_proc(not_started, monkeypatch, tmp_path):
+    """As on macOS, where ps tells what a process is."""
+    monkeypatch.setattr(mysql_server, "PROC", tmp_path / "proc")
+    not_started.start()
+    assert not_started.running() == (not_started.process.pid, not_started.port)
+    not_started.kill()
+    assert not_started.running() is None
+    not_started.pid_file.write_text(str(os.getpid()))  # another process has the number now
+    assert not_started.running() is None
+
+
+def test_a_profile_that_lets_the_server_write_nothing(not_started, monkeypatch, tmp_path):
+    """Ubuntu's AppArmor, which no kernel here has: a stand-in says what mysqld says there."""
+    denied = "mysqld: Can't create directory '/x' (OS errno 13 - Permission denied)"
+    script = f'#!/bin/sh\necho "{denied}"\n[ "$1" = --version ] || exit 1\n'
+    (tmp_path / "mysqld").write_text(script)
+    (tmp_path / "mysqld").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(helpers, "temporary", SimpleNamespace(name=tmp_path / "templates"))
+    with pytest.raises(ServerError, match="to start over, delete"):
+        not_started.start()
+    monkeypatch.setattr(mysql_server, "APPARMOR", tmp_path / "mysqld")
+    with pytest.raises(ServerError, match="use the installed server as your own .*, or MariaDB$"):
+        not_started.start()
+
+
+def test_a_file_system_without_permissions_is_told(not_started, monkeypatch, settings, capsys):
+    monkeypatch.setattr("sys.argv", ["mysql_server.py", "start"])
+    monkeypatch.setattr(mysql_server, "PrivateServer", lambda *_: not_started)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    settings(HOST="", PORT=not_started.port, USER="", PASSWORD="p")
+    not_started.start()
+    mysql_server.main()
+    assert "Note" not in capsys.readouterr().out
+    not_started.folder.chmod(0o777)
+    mysql_server.main()
+    assert "Note: this file system keeps no permissions, so others can" in capsys.readouterr().out

@@ -149,9 +149,6 @@ def test_the_option_file_opens_the_connection(server, option_file, no_variables,
     option_file(f"port = {server.port} # here", password, "raw=1")
     with seed.connect_db() as connection:  # the time-out limits no query
         assert connection.info_query("SELECT SLEEP(1.5), DATABASE()") == (0, None)
-    monkeypatch.chdir(next(server.folder.glob("m*/mysqld.sock")).parent)  # no path is too long
-    option_file("socket=mysqld.sock", "host=10.9.9.9", "port=9", password)
-    assert ran("seed.py").output.splitlines()[0].endswith(" at mysqld.sock")
 
 
 def test_rights_on_the_database_are_enough(seeded, account):

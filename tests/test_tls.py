@@ -52,7 +52,7 @@ def encrypted(folder, server) -> Iterator[ThrowAwayServer]:
 def plain(folder) -> Iterator[ThrowAwayServer]:
     """A server without TLS. It has no password, as MySQL lets one in only over TLS."""
     plain = ThrowAwayServer(folder / "plain", free_port())
-    plain.start("--tls-version=" if FAMILY == "mysql" else "--skip-ssl")
+    plain.start("--tls-version=" if FAMILY == "mysql" else "--skip-ssl", "--socket=mysqld.sock")
     with plain:
         yield plain
 
@@ -217,8 +217,9 @@ def test_a_socket_needs_no_tls(plain, settings, option_file, monkeypatch):
     assert ran("seed.py").status == 0
     settings(HOST="", PORT="")
     monkeypatch.chdir(next(plain.folder.glob("m*/mysqld.sock")).parent)
-    option_file("socket=mysqld.sock", "ssl-mode=REQUIRED")
+    option_file("socket=mysqld.sock", "ssl-mode=REQUIRED", "host=10.9.9.9", "port=9")
     assert ran("4-stream_ages.py").errors == ""
+    assert ran("seed.py").output.splitlines()[0].endswith(" at mysqld.sock")
 
 
 @pytest.mark.parametrize("options", [*FITS[1:], *FAILS])

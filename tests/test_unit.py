@@ -160,5 +160,14 @@ def test_the_dev_container_does_what_the_quick_start_does():
     page = (PROJECT / "README.md").read_text(encoding="utf-8").split("```bash")[1].split("```")[0]
     # In the container Python needs no environment of its own.
     page = " ".join(page.split()).replace("root apt-get", "apt-get").replace(" python3-venv", "")
-    for command in (container["onCreateCommand"], container["postStartCommand"]):
-        assert all(f"{part} " in f"{page} " for part in command.split(" && ")), command
+    packages = re.search("apt-get install -y (.*?) &&", page)[1]
+    install = f"$sudo apt-get update && $sudo apt-get install -y {packages}"
+    requirements = "pip install -r requirements.txt"
+    assert container["onCreateCommand"] == (f"sudo=$(command -v sudo); {install} && {requirements}")
+    complete = "{ echo 'The container was not set up to its end: rebuild it'; exit 1; }"
+    start = "python3 tests/mysql_server.py start && python3 seed.py"
+    assert container["postStartCommand"] == (
+        f"python3 -c 'import mysql.connector' || {complete}; {start}"
+    )
+    assert requirements in page
+    assert page.endswith(start)

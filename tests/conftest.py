@@ -10,7 +10,18 @@ import pytest
 
 import helpers
 from helpers import FAMILY, ThrowAwayServer, seed, temporary
-from mysql_server import PROJECT, free_port
+from mysql_server import PROJECT, free_port, server_program
+
+
+def pytest_report_header() -> str:
+    """Name the server, and see that it is the one that .ci/run says it tests on."""
+    path, _ = server_program()
+    version = subprocess.run([path, "--version"], capture_output=True, text=True).stdout.strip()
+    expected = os.environ.get("EXPECTED_SERVER", "")
+    if expected not in version:
+        raise pytest.UsageError(f"expected {expected}, but {path} says: {version}")
+    return f"server: {version}"
+
 
 collect_ignore = [] if FAMILY == "mariadb" else ["test_shards.py"]  # of MariaDB alone
 os.environ["COLUMNS"] = "100"  # by which argparse folds what -h prints
@@ -26,7 +37,9 @@ for number in (signal.SIGTERM, signal.SIGHUP):  # no server is left by a termina
 def server():
     """The session's server, which the variables name: never one of the user's."""
     with ThrowAwayServer(Path(temporary.name, "server"), free_port(), "it's \\ own") as server:
-        # No option file of the user's leads elsewhere.
+        # No option file of the user's leads elsewhere. A TLS login takes MySQL 25 to 40 ms: what is
+        # about TLS or accounts, and long streams, have a HOME of their own.
+        Path(temporary.name, ".my.cnf").write_text("[client]\nssl-mode=DISABLED\n")
         os.environ.update(server.environment(), HOME=temporary.name)
         yield server
 
@@ -56,7 +69,13 @@ def seeded(empty):
 
 
 @pytest.fixture
-def wide(empty, server):
+def default_tls(tmp_path, monkeypatch) -> None:
+    """A HOME without an option file."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture
+def wide(empty, server, default_tls):
     """The server, with WIDE users in the database; a test may kill it, but changes none of them."""
     if not server.rows("SHOW DATABASES LIKE 'kept'"):
         helpers.insert_wide_users(server)
@@ -99,7 +118,7 @@ def with_global(server):
 
 
 @pytest.fixture
-def account(server, settings):
+def account(server, settings, default_tls):
     """A function that makes an account with the given rights, which the variables name."""
     accounts = []
 

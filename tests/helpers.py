@@ -59,7 +59,7 @@ class ThrowAwayServer(PrivateServer):
     # Of MariaDB's and MySQL's log, which takes 100 MB else; and nothing is synced to the disk.
     sizes = ("--loose-innodb-log-file-size=16M", "--loose-innodb-redo-log-capacity=32M")
     sizes += ("--innodb-flush-log-at-trx-commit=2", "--innodb-doublewrite=OFF")
-    sizes += ("--loose-innodb-flush-method=nosync",)
+    sizes += ("--loose-innodb-flush-method=nosync", "--performance-schema=OFF")
 
     def _initialise(self, program: str, family: str, data: Path) -> None:
         template = Path(temporary.name, family)

@@ -91,6 +91,7 @@ class Group(Cluster):
     def _start(self, node: ThrowAwayServer, address: str) -> None:
         node.start(
             *("--log-bin=binlog", "--gtid-mode=ON", "--enforce-gtid-consistency=ON"),
+            "--performance-schema=ON",  # which tells who is a member
             *(f"--server-id={node.port}", f"--report-host={node.host}"),
             *(f"--report-port={node.port}", "--plugin-load-add=group_replication.so"),
             f"--loose-group-replication-group-name={UUIDS[0]}",

@@ -214,3 +214,13 @@ def test_an_import_on_a_terminal_shows_how_far_it_is(no_database, csv_file):
     error = f"seed.py: {file}:2502: {fault}"
     # After a return alone, what comes next is written over it.
     assert done.output == f"1,000 rows read|2,000 rows read|{error}|\n"
+
+
+def test_an_existing_user_keeps_the_id_as_it_is_written(empty, csv_file):
+    """Other programs may have stored it in capitals; the server takes both for the same."""
+    users = first_users(1000)
+    with empty.cursor() as cursor:
+        cursor.executemany(helpers.INSERT, [(key.upper(), *rest) for key, *rest in users])
+    assert seed.insert_data(empty, csv_file(1000)) == (0, 1000)
+    ids = [user_id for (user_id,) in query("SELECT user_id FROM user_data")]
+    assert sorted(ids) == sorted(user[0].upper() for user in users)

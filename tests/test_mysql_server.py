@@ -126,6 +126,7 @@ ATTACKS = [
     "CREATE FUNCTION made RETURNS INTEGER SONAME 'made.so'",
     "CREATE USER mallory@localhost",
     "CREATE DATABASE ALXxprodev",
+    "CREATE TABLE test.made (a INT)",  # MariaDB makes this database for everybody, if not told
     "SELECT * FROM mysql.user",
     "SHUTDOWN",
 ]
@@ -295,3 +296,26 @@ def test_a_file_system_without_permissions_is_told(not_started, monkeypatch, set
     not_started.folder.chmod(0o777)
     mysql_server.main()
     assert "Note: this file system keeps no permissions, so others can" in capsys.readouterr().out
+
+
+def test_a_server_that_dies_while_it_starts_is_not_waited_for(not_started):
+    not_started.seconds = 5  # which would be told
+    with pytest.raises(ServerError, match="the server ended with exit status .*no-such-option"):
+        not_started.start("--no-such-option")
+
+
+def test_a_start_that_takes_too_long_is_given_up(not_started):
+    not_started.seconds = 0.05
+    with pytest.raises(ServerError, match=r"the server did not start within 0\.05 seconds: "):
+        not_started.start()
+    assert not_started.process.poll() is not None  # nothing is left
+
+
+def test_no_option_file_of_the_machine_is_read(command, tmp_path):
+    (tmp_path / "my.cnf").write_text("[server]\nno-such-option\n[mysqld]\nno-such-option\n")
+    assert command("start", MYSQL_HOME=str(tmp_path)).errors == ""
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_names_of_this_machine(command, host):
+    assert command("start", MYSQL_HOST=host).errors == ""

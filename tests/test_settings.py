@@ -89,7 +89,7 @@ def test_an_option_is_read_as_mysql_reads_it(option_file, no_variables, value):
 
 
 WRONG = ["port=abc", "port=0", "port=65536", "port=-1", "port=3306.0", "ssl-mode=on"]
-WRONG += ["ssl-cert=/x", "port=0000000010000000000", f"port={'9' * 5000}"]
+WRONG += ["ssl-cert=/x", "ssl-key=/x", "port=0000000010000000000", f"port={'9' * 5000}"]
 
 
 @pytest.mark.parametrize("option", WRONG)
@@ -211,3 +211,31 @@ def test_no_file_is_sent_on_a_servers_demand(seeded, with_global, option_file):
     refusal = pytest.raises(mysql.connector.Error, match=r"(?i)local")
     with seed.connect_to_prodev() as connection, connection.cursor() as cursor, refusal:
         cursor.execute(load, [str(seed.CSV_FILE)])
+
+
+OTHERS = {  # what is no option for this client
+    "ort=1": "part of a name",
+    "socke=/x": "part of a name",
+    "ssl=1": "part of a name",
+    "host port=x": "two names",
+    "[clients]\nuser=no": "another group",
+    "[client-x]\nuser=no": "another group",
+    "[xclient]\nuser=no": "another group",
+    "# [client]\n#user=no": "comments",
+}
+
+
+@pytest.mark.parametrize("options", OTHERS)
+def test_what_is_no_option_is_passed_over(option_file, no_variables, options):
+    option_file(options)
+    assert seed.connection_settings() == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xef\xbb\xbf[client]\nuser=ann\n", b"#\xff\n[client]\nuser=ann"]
+)
+def test_an_option_file_with_a_byte_order_mark_or_in_another_encoding(
+    option_file, no_variables, content
+):
+    option_file().write_bytes(content)
+    assert seed.connection_settings() == {**DEFAULTS, "user": "ann"}

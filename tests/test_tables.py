@@ -289,3 +289,34 @@ def test_a_cursor_of_ones_own(seeded):
         refusal = pytest.raises(seed.InputError, match="the query gives .* instead of")
         with seed.open_stream(cursor_class=seed.UserCursor) as cursor, refusal:
             cursor.execute(f"SELECT {columns} FROM user_data")
+
+
+@pytest.fixture
+def elsewhere(empty, server):
+    """A database with a table of the same name, in which everything is wrong."""
+    server.rows("CREATE DATABASE elsewhere")
+    odd = "user_id VARCHAR(36), name DATE, age DECIMAL(5,2), KEY (user_id)"
+    server.rows(f"CREATE TABLE user_data ({odd}) ENGINE=MyISAM", "elsewhere")
+    trigger = "CREATE TRIGGER t BEFORE INSERT ON user_data FOR EACH ROW SET @fired = 1"
+    server.rows(trigger, "elsewhere")
+    yield
+    server.rows("DROP DATABASE elsewhere")
+
+
+def test_a_table_of_another_database_does_not_count(empty, elsewhere):
+    assert imported(ran("seed.py")) == (1000, 0)
+    empty.database = "elsewhere"  # nor does a good one in ALX_prodev
+    faults = [
+        ENGINE,
+        "the column name date",
+        "the column age decimal(5,2)",
+        NO_KEY,
+        "the trigger t",
+    ]
+    assert sorted(seed.table_faults(empty)) == sorted(faults)
+
+
+def test_the_table_has_transactions_whatever_the_servers_default_engine(no_database, with_global):
+    with_global("default_storage_engine", "MyISAM")
+    assert imported(ran("seed.py")) == (1000, 0)
+    assert "ENGINE=InnoDB" in query("SHOW CREATE TABLE user_data")[0][1]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import seed
 from helpers import FAMILY, ThrowAwayServer, ran, refused, shell
 from mysql_server import free_port
 
@@ -245,3 +246,12 @@ def test_tls_that_ends_at_somebody_else(plain, folder, proxy, option_file, optio
     proxy(plain, folder)
     option_file(*options)
     assert re.search(TLS_FAILED, refused(ran("seed.py")))
+
+
+def test_a_connection_that_is_refused_for_want_of_tls_is_closed(plain, settings, option_file):
+    settings(plain)
+    option_file("ssl-mode=REQUIRED")
+    with pytest.raises(seed.InputError, match="TLS") as error:
+        seed.connect_db()
+    plain.wait_until_left_alone()  # while the traceback still holds the connection
+    assert error.value.__traceback__

@@ -171,3 +171,33 @@ def test_the_dev_container_does_what_the_quick_start_does():
     )
     assert requirements in page
     assert page.endswith(start)
+
+
+def test_an_error_is_one_line():
+    assert seed.explain(OSError("one\n two\r\n\tthree")) == "one two three"
+
+
+@pytest.mark.parametrize(
+    ("script", "default"),
+    [("0-stream_users.py", 6), ("1-batch_processing.py", 50), ("2-lazy_paginate.py", 100)],
+)
+def test_the_default_of_the_one_argument(connect, cursor, script, default):
+    cursor.fetchone.side_effect = [*USERS * 5, None]
+    cursor.fetchmany.return_value = cursor.fetchall.return_value = []
+    assert f"({default})" in ran(script, "-h").output
+    done = ran(script)
+    assert done.errors == ""
+    if script == "0-stream_users.py":
+        assert done.output.count("\n") == default
+    elif script == "1-batch_processing.py":
+        cursor.fetchmany.assert_called_once_with(default)
+    else:
+        assert cursor.execute.call_args.args[1] == (None, None, default)
+
+
+@pytest.mark.parametrize("size", [0, "5"])
+@pytest.mark.parametrize("function", [batches.stream_users_in_batches, pages.lazy_pagination])
+def test_a_generator_refuses_a_wrong_size_at_its_first_next(connect, function, size):
+    generator = function(size)  # which runs nothing yet
+    with pytest.raises((TypeError, ValueError)):
+        next(generator)

@@ -13,14 +13,20 @@ from helpers import FAMILY, ThrowAwayServer, seed, temporary
 from mysql_server import PROJECT, free_port, server_program
 
 
+def version() -> str:
+    """Return what the server's program says of itself."""
+    command = [server_program()[0], "--version"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+
 def pytest_report_header() -> str:
-    """Name the server, and see that it is the one that .ci/run says it tests on."""
-    path, _ = server_program()
-    version = subprocess.run([path, "--version"], capture_output=True, text=True).stdout.strip()
-    expected = os.environ.get("EXPECTED_SERVER", "")
-    if expected not in version:
-        raise pytest.UsageError(f"expected {expected}, but {path} says: {version}")
-    return f"server: {version}"
+    return f"server: {version()}"
+
+
+def pytest_sessionstart() -> None:
+    """See that the server is the one that .ci/run says it tests on."""
+    if os.environ.get("EXPECTED_SERVER", "") not in version():
+        pytest.exit(f"expected {os.environ['EXPECTED_SERVER']}, not {version()}", returncode=1)
 
 
 collect_ignore = [] if FAMILY == "mariadb" else ["test_shards.py"]  # of MariaDB alone

@@ -126,32 +126,61 @@ def test_user_data_is_what_the_code_makes():
     assert text == helpers.csv_text(helpers.first_users(1000))
 
 
-MUST_HOLD = """
-name: python-generators
-- "127.0.0.1:${MYSQL_PORT:-3306}:3306"
-MYSQL_USER: ${MYSQL_USER:-root}
-MYSQL_PASSWORD: ${MYSQL_PASSWORD:-}
-MYSQL_ROOT_PASSWORD: ${MYSQL_PASSWORD:-}
-MYSQL_DATABASE: ALX_prodev
-- mysql-data:/var/lib/mysql
-start_period: 30s
+@pytest.fixture
+def compose() -> dict:
+    """The compose file, read as YAML."""
+    yaml = pytest.importorskip("yaml", reason="needs PyYAML, which check-jsonschema brings")
+    return yaml.safe_load((PROJECT / "docker-compose.yml").read_text(encoding="utf-8"))
+
+
+def test_the_compose_file(compose):
+    service = compose["services"]["mysql"]
+    shell, option, start = service.pop("command")
+    assert (shell, option) == ("bash", "-c")
+    assert start.endswith("; exec docker-entrypoint.sh mysqld")  # exec: SIGTERM reaches the server
+    health = service["healthcheck"].pop("test")
+    assert "--skip-column-names" in health  # else the heading of SHOW GRANTS counts as a right
+    assert compose == {
+        "name": "python-generators",
+        "services": {"mysql": service},
+        "volumes": {"mysql-data": None},
+    }
+    assert service == {
+        "image": "mysql:8.4",
+        "environment": {
+            "MYSQL_USER": "${MYSQL_USER:-root}",
+            "MYSQL_PASSWORD": "${MYSQL_PASSWORD:-}",
+            "MYSQL_ROOT_PASSWORD": "${MYSQL_PASSWORD:-}",
+            "MYSQL_ALLOW_EMPTY_PASSWORD": "yes",
+            "MYSQL_DATABASE": "ALX_prodev",
+        },
+        "ports": ["127.0.0.1:${MYSQL_PORT:-3306}:3306"],
+        "volumes": ["mysql-data:/var/lib/mysql"],
+        "healthcheck": {"start_period": "30s", "interval": "2s", "timeout": "5s", "retries": 5},
+    }
+
+
+STAND_INS = """
+exec() { "$@"; }
+docker-entrypoint.sh() { echo "$MYSQL_USER,$MYSQL_PASSWORD $*"; }
+mysql() { echo "$MYSQL_PWD $*" >&2; [ -z "$RIGHT" ] || echo "GRANT $RIGHT"; }
 """
 
 
-def test_the_compose_file():
-    """Its settings, and its shell lines with stand-ins for the image's entry point and client."""
-    text = (PROJECT / "docker-compose.yml").read_text(encoding="utf-8")
-    assert {*MUST_HOLD.split("\n")} <= {line.split("  #")[0].strip() for line in text.split("\n")}
-    lines = re.search(r"(?s) \[bash, -c, '(.*?)'\].* test: >-(.*) start_period", text).groups()
-    stand_ins = """exec() { "$@"; }; mysql() { echo "$MYSQL_PWD $*" >&2; echo "GRANT $RIGHT"; }
-        docker-entrypoint.sh() { echo "$MYSQL_USER,$MYSQL_PASSWORD $*"; }; """
-    start, health = (stand_ins + " ".join(line.split()).replace("$$", "$") for line in lines)
-    for user, account, right, status in (("root", ",", "ALL", 0), ("ann", "ann,p", "USAGE", 1)):
-        variables = {"MYSQL_USER": user, "MYSQL_PASSWORD": "p", "MYSQL_ROOT_PASSWORD": "r s"}
-        assert shell(start, env=variables).output == f"{account} mysqld\n"
-        done = shell(health, env={**variables, "RIGHT": right})  # it logs in, by TCP
-        assert done.errors.startswith(f"r s --host=127.0.0.1 --user={user} ")
-        assert (done.output, done.status) == ("", status)
+@pytest.mark.parametrize(("user", "account"), [("root", ","), ("ann", "ann,p")])
+def test_the_image_is_not_told_to_make_root(compose, user, account):
+    start = compose["services"]["mysql"]["command"][2].replace("$$", "$")
+    variables = {"MYSQL_USER": user, "MYSQL_PASSWORD": "p"}
+    assert shell(f"{STAND_INS}{start}", env=variables).output == f"{account} mysqld\n"
+
+
+@pytest.mark.parametrize(("right", "status"), [("ALL", 0), ("USAGE", 1), ("", 1)])
+def test_the_server_is_healthy_when_the_account_has_rights(compose, right, status):
+    health = compose["services"]["mysql"]["healthcheck"]["test"].replace("$$", "$")
+    variables = {"MYSQL_USER": "ann", "MYSQL_ROOT_PASSWORD": "r s", "RIGHT": right}
+    done = shell(f"{STAND_INS}{health}", env=variables)
+    assert done.errors.startswith("r s --host=127.0.0.1 --user=ann ")  # by TCP
+    assert (done.output, done.status) == ("", status)
 
 
 def test_the_dev_container_does_what_the_quick_start_does():

@@ -32,6 +32,10 @@ def pytest_sessionstart() -> None:
 collect_ignore = [] if FAMILY == "mariadb" else ["test_shards.py"]  # of MariaDB alone
 os.environ["COLUMNS"] = "100"  # by which argparse folds what -h prints
 os.environ.pop("PYTHONUNBUFFERED", None)  # it hides what is not flushed
+# No option file of the user's leads elsewhere. A TLS login takes MySQL 25 to 40 ms: what is about
+# TLS or accounts, and long streams, have a HOME of their own.
+os.environ["HOME"] = temporary.name
+Path(temporary.name, ".my.cnf").write_text("[client]\nssl-mode=DISABLED\n")
 # Where the suite runs in the background, its shell has Ctrl-C ignored, and so would all it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for number in (signal.SIGTERM, signal.SIGHUP):  # no server is left by a terminal that is closed
@@ -39,14 +43,25 @@ for number in (signal.SIGTERM, signal.SIGHUP):  # no server is left by a termina
         signal.signal(number, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True)
+def time_limit(request):
+    """End a test that hangs, or reads a stream without an end, before it takes all memory."""
+
+    def give_up(*_: object) -> None:
+        pytest.fail("it took more than a minute")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(240 if request.node.get_closest_marker("cluster") else 60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
 @pytest.fixture(scope="session")
 def server():
     """The session's server, which the variables name: never one of the user's."""
     with ThrowAwayServer(Path(temporary.name, "server"), free_port(), "it's \\ own") as server:
-        # No option file of the user's leads elsewhere. A TLS login takes MySQL 25 to 40 ms: what is
-        # about TLS or accounts, and long streams, have a HOME of their own.
-        Path(temporary.name, ".my.cnf").write_text("[client]\nssl-mode=DISABLED\n")
-        os.environ.update(server.environment(), HOME=temporary.name)
+        os.environ.update(server.environment())
         yield server
 
 
@@ -83,12 +98,12 @@ def default_tls(tmp_path, monkeypatch) -> None:
 @pytest.fixture
 def wide(empty, server, default_tls):
     """The server, with WIDE users in the database; a test may kill it, but changes none of them."""
-    if not server.rows("SHOW DATABASES LIKE 'kept'"):
-        helpers.insert_wide_users(server)
-        server.rows("CREATE DATABASE kept")
-    else:
+    server.rows("CREATE DATABASE IF NOT EXISTS kept")
+    if server.rows("SHOW TABLES FROM kept"):
         server.rows("DROP TABLE ALX_prodev.user_data")
         server.rows("RENAME TABLE kept.user_data TO ALX_prodev.user_data")
+    else:  # the first time, and after a test that has lost them
+        helpers.insert_wide_users(server)
     empty.close()
     yield server
     if not server.running():

@@ -116,19 +116,22 @@ def counting(server: ThrowAwayServer) -> Iterator[SimpleNamespace]:
     count = SimpleNamespace()
     with server.connect() as own:
 
-        def rows_read() -> int:  # in the order of an index, and in a scan of the table
+        def rows_read() -> int:
+            """Return how many rows were ever read in the order of an index, or in a scan."""
             status = seed.query(own, "SHOW GLOBAL STATUS LIKE 'Handler_read_%next'")
             return sum(int(value) for _, value in status)
 
         own.cmd_query("SET GLOBAL log_output = 'TABLE'")
         own.cmd_query("TRUNCATE mysql.general_log")
         own.cmd_query("SET GLOBAL general_log = 1")
-        first, second = rows_read(), rows_read()  # to ask reads rows, too: as many each time
+        # To ask reads rows, too, as many each time: the difference of the first two questions.
+        first, second = rows_read(), rows_read()
+        of_a_question = second - first
         try:
             yield count
         finally:
             own.cmd_query("SET GLOBAL general_log = 0")
-        count.rows_read = rows_read() + first - 2 * second
+        count.rows_read = rows_read() - second - of_a_question
         log = "SELECT command_type, CONVERT(argument USING utf8mb4) FROM mysql.general_log"
         log = seed.query(own, f"{log} WHERE thread_id <> CONNECTION_ID()")
     count.queries = [text for command, text in log if command == "Query"]

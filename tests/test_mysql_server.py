@@ -72,41 +72,64 @@ def command(no_data):
     return no_data
 
 
-def test_from_the_first_start_to_the_last_stop(no_data, start, settings):
-    no_data.folder.mkdir(mode=0o755)
-    # A start that is interrupted leaves nothing, and can be repeated.
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        process = start(no_data.script, "start", **no_data.settings)
-        wait_until(no_data.processes, process)
-        assert helpers.ended(process, number, number) == (128 + number, "", "")
-        assert not no_data.processes()
-    for empty in ("It is empty: run python3 seed.py\n", ""):
-        status, output, errors = no_data("start")
-        assert (status, errors) == (0, "")
-        assert output.endswith(f" is ready at 127.0.0.1:{no_data.port}\n{empty}")
-    other = f"MYSQL_PORT={no_data.port}, or stop the server first"
-    assert refused(no_data("start", MYSQL_PORT=str(free_port()))).endswith(other)
-    # It makes no socket: a folder on a Windows drive could not hold one.
-    assert [path for path in no_data.folder.rglob("*") if path.is_socket()] == []
-    # Nobody else reads its files, or reaches it from another machine.
-    assert no_data.folder.stat().st_mode & 0o777 == 0o700
-    with socket.create_server(("127.0.0.2", no_data.port)):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
+def test_a_start_that_is_interrupted_leaves_nothing_and_can_be_repeated(no_data, start, number):
+    process = start(no_data.script, "start", **no_data.settings)
+    wait_until(no_data.processes, process)
+    done = helpers.ended(process, number, number)
+    assert done.status in (128 + number, -number)  # as it was ready for it, or not yet
+    assert (done.output, done.errors, no_data.processes()) == ("", "", [])
+    assert no_data("start").errors == ""
+
+
+def test_a_first_start_says_that_the_server_is_empty_and_a_second_that_it_is_ready(no_data):
+    ready = f" is ready at 127.0.0.1:{no_data.port}\n"
+    first, second = no_data("start"), no_data("start")
+    assert (first.status, first.errors) == (second.status, second.errors) == (0, "")
+    assert first.output.endswith(f"{ready}It is empty: run python3 seed.py\n")
+    assert second.output.endswith(ready)
+
+
+def test_a_start_with_another_port_than_the_server_that_runs(command):
+    assert command("start").status == 0
+    line = refused(command("start", MYSQL_PORT=str(free_port())))
+    assert line.endswith(f"MYSQL_PORT={command.port}, or stop the server first")
+
+
+def test_nobody_else_reads_its_files_or_reaches_it_from_elsewhere(command):
+    command.folder.chmod(0o755)
+    assert command("start").status == 0
+    assert command.folder.stat().st_mode & 0o777 == 0o700
+    with socket.create_server(("127.0.0.2", command.port)):
         pass  # no address but 127.0.0.1 is taken
-    settings(PORT=no_data.port, PASSWORD="")
+
+
+def test_it_makes_no_socket(command):
+    """A folder on a Windows drive could not hold one."""
+    assert command("start").status == 0
+    assert [path for path in command.folder.rglob("*") if path.is_socket()] == []
+
+
+def test_its_data_stays_when_it_is_stopped_or_killed(command, settings):
+    assert command("start").status == 0
+    settings(PORT=command.port, PASSWORD="")
     assert imported(ran("seed.py")) == (1000, 0)
-    no_data.stop(signal.SIGKILL)
-    assert no_data("start").output.endswith(f":{no_data.port}\n")
+    command.stop(signal.SIGKILL)
+    assert command("start").errors == ""
     assert imported(ran("seed.py")) == (0, 1000)
-    for answer in ("Stopped; its data stays in .mysql/\n", "Not running\n"):
-        assert no_data("stop") == (0, answer, "")
-    assert "Shutdown complete" in "".join(no_data.log.read_text(errors="replace").splitlines()[-2:])
-    # Another process has the number now.
+    assert command("stop") == (0, "Stopped; its data stays in .mysql/\n", "")
+    assert "Shutdown complete" in "".join(command.log.read_text(errors="replace").splitlines()[-2:])
+    assert command("start").errors == ""
+    assert imported(ran("seed.py")) == (0, 1000)
+
+
+def test_another_process_with_the_servers_number_is_not_stopped(command):
     sleep = [sys.executable, "-c", "import time; time.sleep(60)", "--port=1", "--other"]
     with subprocess.Popen(sleep) as other:
-        no_data.pid_file.write_text(str(other.pid))
-        assert no_data("stop") == (0, "Not running\n", "")
+        command.pid_file.write_text(str(other.pid))
+        assert command("stop") == (0, "Not running\n", "")
+        assert other.poll() is None
         other.kill()
-    assert other.returncode == -signal.SIGKILL
 
 
 FILES = [  # attacks on the files of the one who started the server, which it could read and write
@@ -132,56 +155,81 @@ ATTACKS = [
 ]
 
 
-def attack(connection, attacks: list[str], errors: set[int], folder: Path) -> None:
-    """See that each attack gets nothing, and that what fails does so for the right reason."""
-    paths = {"file": f"{folder.parent}/private", "folder": str(folder), "made": f"{folder}/made"}
-    for statement in attacks:
-        with connection.cursor() as cursor:
-            try:
-                cursor.execute(statement, paths)
-                outcome = cursor.fetchall() if cursor.with_rows else []
-            except mysql.connector.Error as error:
-                outcome = error.errno
-        # MariaDB makes the table, but in the data folder.
-        assert outcome in (*errors, [(None,)]) or "CREATE TABLE" in statement, statement
-    assert list(folder.iterdir()) == []
-
-
-def test_whoever_else_is_on_the_machine_gets_nothing_of_its_owners(command, tmp_path):
-    assert command("start").status == 0
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A folder that anybody can write, beside a file that anybody can read."""
     folder = tmp_path / "anybodys"
     folder.mkdir()
     folder.chmod(0o777)
     (tmp_path / "private").write_text("secret\n")
-    # LOAD_FILE() reads only files that everybody may read.
-    (tmp_path / "private").chmod(0o644)
+    (tmp_path / "private").chmod(0o644)  # LOAD_FILE() reads no others
+    return folder
+
+
+def succeeded(
+    connection, attacks: list[str], folder: Path, expected: set[int]
+) -> dict[str, object]:
+    """Return the attacks that get something, or fail for another reason than the expected one."""
+    connection.cmd_query("CREATE DATABASE ALX_prodev")
+    connection.database = "ALX_prodev"
+    connection.cmd_query("CREATE TABLE attack (text TEXT)")
+    paths = {"file": f"{folder.parent}/private", "folder": str(folder), "made": f"{folder}/made"}
+    outcomes = {}
+    for statement in attacks:
+        with connection.cursor() as cursor:
+            try:
+                cursor.execute(statement, paths)
+                outcomes[statement] = cursor.fetchall() if cursor.with_rows else []
+            except mysql.connector.Error as error:
+                outcomes[statement] = error.errno
+    nothing = (*expected, [(None,)])  # LOAD_FILE() gives NULL
+    # MariaDB makes the table of "DATA DIRECTORY", but in its own data folder.
+    return {
+        statement: outcome
+        for statement, outcome in outcomes.items()
+        if outcome not in nothing and not (outcome == [] and "DIRECTORY" in statement)
+    }
+
+
+def test_without_a_password_anybody_gets_the_database_and_no_more(command, folder):
+    assert command("start").status == 0
+    denied = {1044, 1045, 1142, 1227}
     with command.connect() as mallory:
-        mallory.cmd_query("CREATE DATABASE ALX_prodev")
-        mallory.database = "ALX_prodev"
-        mallory.cmd_query("CREATE TABLE attack (text TEXT)")
         assert mallory.info_query("SELECT @@event_scheduler") == ("OFF",)
-        attack(mallory, ATTACKS, {1044, 1045, 1142, 1227}, folder)  # for want of a right
-    # What she has planted there does not run where the account, the only one, has all rights.
-    command("stop")
-    account = {"user": "an'n", "password": "back\\slash 'n' %s"}
-    variables = {f"MYSQL_{name.upper()}": value for name, value in account.items()}
-    assert command("start", **variables).status == 0
+        assert succeeded(mallory, ATTACKS, folder, denied) == {}
+    assert list(folder.iterdir()) == []
+
+
+ACCOUNT = {"user": "an'n", "password": "back\\slash 'n' %s"}
+VARIABLES = {f"MYSQL_{name.upper()}": value for name, value in ACCOUNT.items()}
+
+
+def test_the_account_with_a_password_is_the_only_one(command):
+    assert command("start", **VARIABLES).status == 0
     assert not (command.folder / "accounts.sql").exists()
-    with command.connect(**account) as connection:
+    with command.connect(**ACCOUNT) as connection:
         assert connection.info_query("SELECT COUNT(*) FROM mysql.user WHERE user = 'root'") == (0,)
-        [tmpdir] = connection.info_query("SELECT HEX(@@tmpdir)")  # it is in no encoding
-        assert tmpdir.endswith(b"/.mysql/tmp".hex().upper())
-        connection.cmd_query("CREATE DATABASE ALX_prodev")  # hers is not there
-        connection.database = "ALX_prodev"
-        connection.cmd_query("CREATE TABLE attack (text TEXT)")
-        attack(connection, FILES, {1290}, folder)  # they are outside of --secure-file-priv
     for user in ("", "an'n"):
         assert "1045" in refused(command("start", MYSQL_USER=user))
-    # An account of another start is no longer one.
     command.stop(signal.SIGKILL)
     assert command("start", MYSQL_PASSWORD="p").status == 0
-    with pytest.raises(mysql.connector.Error):
-        command.connect(**account)
+    with pytest.raises(mysql.connector.Error):  # one of another start
+        command.connect(**ACCOUNT)
+
+
+def test_with_all_rights_no_files_are_read_or_written(command, folder):
+    """Nor is there what somebody may have planted while no password was needed."""
+    assert command("start").status == 0
+    with command.connect() as mallory:
+        mallory.cmd_query("CREATE DATABASE ALX_prodev")
+    command("stop")
+    assert command("start", **VARIABLES).status == 0
+    with command.connect(**ACCOUNT) as connection:
+        [tmpdir] = connection.info_query("SELECT HEX(@@tmpdir)")  # it is in no encoding
+        assert tmpdir.endswith(b"/.mysql/tmp".hex().upper())
+        # They are outside of --secure-file-priv.
+        assert succeeded(connection, FILES, folder, {1290}) == {}
+    assert list(folder.iterdir()) == []
 
 
 def test_starts_at_once(command):

@@ -39,9 +39,19 @@ def is_python(info: str) -> bool:
     return info.startswith("python") and " from " not in info
 
 
+def is_run(info: str, text: str) -> bool:
+    """Return whether a block is a program or a command; the suite cannot run itself."""
+    return is_python(info) or (info == "bash" and text != THE_SUITE)
+
+
+def name_of(place: int) -> str:
+    """Return a block's first line, by which a test is known."""
+    return f"{place}: {BLOCKS[place][1].splitlines()[0][:40]}"
+
+
 @pytest.fixture(scope="module")
-def printed(server, tmp_path_factory) -> dict[int, str]:
-    """What each block printed, by its place: run from the top in a fresh copy of the project."""
+def done(server, tmp_path_factory) -> dict[int, helpers.Done]:
+    """How each block ended, by its place: run from the top in a fresh copy of the project."""
     home = tmp_path_factory.mktemp("home")
     folder = home / "project"
     ignored = (".git", ".venv", ".mysql", ".*_cache", "__pycache__", "users.db")
@@ -57,7 +67,7 @@ def printed(server, tmp_path_factory) -> dict[int, str]:
     if not NIGHTLY:  # data takes seconds to make
         data = quick_start.folder / f"{helpers.FAMILY}-open"
         shutil.copytree(Path(helpers.temporary.name, helpers.FAMILY), data)
-    printed = {}
+    done = {}
     try:
         for place, (info, text) in enumerate(BLOCKS):
             # Of a server of one's own; the account of the quick start may make no other.
@@ -66,21 +76,36 @@ def printed(server, tmp_path_factory) -> dict[int, str]:
                 server.rows("DROP DATABASE IF EXISTS ALX_prodev")
                 for statement in text.split(";\n")[:-1]:
                     server.rows(statement)
-            elif (info == "bash" and text != THE_SUITE) or is_python(info):
+            elif is_run(info, text):
                 command = 'exec 2>&1; python3 -c "$1"' if is_python(info) else f"exec 2>&1\n{text}"
                 own["MYSQL_PORT"] = str(port)
-                status, printed[place], _ = shell(f"set -e; {command}", text, cwd=folder, env=own)
-                assert status == ("that-fails" in info), printed[place]
-            else:
-                assert (
-                    " " in info
-                    or info in ("", "text", "sql", "json", "mermaid")
-                    or text == THE_SUITE
-                )
+                options = "set -e -o pipefail"
+                done[place] = shell(f"{options}; {command}", text, cwd=folder, env=own)
     finally:
         quick_start.stop(signal.SIGKILL)
         server.rows("DROP USER IF EXISTS ann@localhost")
-    return printed
+    return done
+
+
+@pytest.fixture(scope="module")
+def printed(done) -> dict[int, str]:
+    return {place: each.output for place, each in done.items()}
+
+
+TO_RUN = [place for place, block in enumerate(BLOCKS) if is_run(*block)]
+
+
+@pytest.mark.parametrize("place", TO_RUN, ids=map(name_of, TO_RUN))
+def test_a_block_runs_as_it_stands(done, place):
+    info, _ = BLOCKS[place]
+    assert (done[place].status, place) == (int("that-fails" in info), place), done[place].output
+
+
+def test_every_block_is_of_a_known_kind():
+    shown = {"", "text", "sql", "json", "mermaid", "bash"}
+    kinds = {info for info, text in BLOCKS if not is_run(info, text) and " " not in info}
+    assert kinds <= shown
+    assert [text for info, text in BLOCKS if info == "bash" and "-m pytest" in text] == [THE_SUITE]
 
 
 def test_links_lead_somewhere():
@@ -89,7 +114,7 @@ def test_links_lead_somewhere():
     assert {*re.findall(r"\]\(#(.+?)\)", README)} <= anchors
     files = re.findall(r"\]\(([\w./-]+)\)", README)
     assert {*EVERYTHING} <= {*files}
-    assert all((PROJECT / file).exists() for file in files)
+    assert [file for file in files if not (PROJECT / file).exists()] == []
 
 
 def test_excerpts_stand_in_their_files():
@@ -107,7 +132,10 @@ def normal(text: str) -> str:
     return re.sub(r"Server .+ (at|is)", r"Server VERSION \1", text)
 
 
-@pytest.mark.parametrize("place", [at for at, (info, _) in enumerate(BLOCKS) if info == "text"])
+OUTPUTS = [place for place, (info, _) in enumerate(BLOCKS) if info == "text"]
+
+
+@pytest.mark.parametrize("place", OUTPUTS, ids=map(name_of, OUTPUTS))
 def test_what_the_page_shows_is_printed_by_the_block_before(printed, place):
     shown, output = normal(BLOCKS[place][1]), normal(printed[place - 1])
     if "with-figures" in BLOCKS[place - 1][0]:  # right to a factor of three

@@ -153,6 +153,7 @@ def test_the_option_file_opens_the_connection(server, option_file, no_variables,
 
 def test_rights_on_the_database_are_enough(seeded, account):
     expected = [ran(script) for script in SCRIPTS]
+    assert [(done.status, done.errors) for done in expected] == [(0, "")] * 4
     account("reader", "SELECT ON ALX_prodev.*")
     assert [ran(script) for script in SCRIPTS] == expected
     # Nothing is created that is there: in a cluster that would roll back the imports of others.

@@ -230,20 +230,23 @@ STRANGE = {  # rows that are not users, in tables that another program made: val
 }
 
 
-@pytest.mark.parametrize("column", STRANGE)
-def test_a_row_that_is_not_a_user_is_one_line(empty, column):
+SELECTS = [(script, each) for script in SCRIPTS for each in STRANGE]
+SELECTS = [(script, each) for script, each in SELECTS if script != SCRIPTS[3] or "age" in each]
+
+
+@pytest.mark.parametrize(("script", "column"), SELECTS)
+def test_a_row_that_is_not_a_user_is_one_line(empty, script, column):
     alter(empty, f"MODIFY {column}")
     name, (value, told) = column.split()[0], STRANGE[column]
     row = {"user_id": "1", "name": "Ann", "email": "a@b", "age": 67, name: value}
     with empty.cursor() as cursor:
         cursor.execute(INSERT, [*row.values()])
-    for script in SCRIPTS if name == "age" else SCRIPTS[:3]:
-        done = ran(script)
-        assert done.output == ""
-        line = refused(done)
-        first = "age" if script == "4-stream_ages.py" else "user_id"
-        assert line.startswith(f"{told}, in the row {{'{first}': ")
-        assert line.endswith(f"}}: change it, or {RENAME}")
+    done = ran(script)
+    assert done.output == ""
+    line = refused(done)
+    first = "age" if script == "4-stream_ages.py" else "user_id"
+    assert line.startswith(f"{told}, in the row {{'{first}': ")
+    assert line.endswith(f"}}: change it, or {RENAME}")
 
 
 def test_a_cursor_of_ones_own(seeded):

@@ -73,41 +73,63 @@ def test_a_module_that_no_import_knows_leaves_another_of_its_name_alone():
     assert type(stranger) is type(sys)
 
 
-SIZED = [
-    (batches.stream_users_in_batches, "batch_size"),
-    (batches.batch_processing, "batch_size"),
-    (pages.lazy_pagination, "page_size"),
-    (lambda size: pages.paginate_users(size, 0), "page_size"),
-    (lambda size: pages.paginate_users(1, size), "offset"),
-]
+SIZED = {  # function, name of its argument, least value
+    "batches": (batches.stream_users_in_batches, "batch_size", 1),
+    "print": (batches.batch_processing, "batch_size", 1),
+    "pages": (pages.lazy_pagination, "page_size", 1),
+    "page": (lambda size: pages.paginate_users(size, 0), "page_size", 1),
+    "offset": (lambda size: pages.paginate_users(1, size), "offset", 0),
+}
 
 
-@pytest.mark.parametrize(("function", "name"), SIZED)
-@pytest.mark.parametrize("value", [-1, 2**63, True, 2.0, "5", None, "1; DROP TABLE user_data"])
-def test_wrong_sizes_raise_before_any_query(connect, function, name, value):
-    error, words = TypeError, f"an int, not {type(value).__name__}"
-    if type(value) is int:
-        error, words = ValueError, f"from {int(name != 'offset')} to {2**63 - 1}, not {value}"
-    with pytest.raises(error, match=f"^{name} must be {words}$"):
+@pytest.mark.parametrize(("function", "name", "least"), SIZED.values(), ids=SIZED)
+@pytest.mark.parametrize("value", [True, 2.0, "5", None, "1; DROP TABLE user_data"])
+def test_a_size_that_is_no_int_raises_before_any_query(connect, function, name, least, value):
+    words = f"^{name} must be an int, not {type(value).__name__}$"
+    with pytest.raises(TypeError, match=words):
         list(function(value))
     connect.assert_not_called()
+
+
+@pytest.mark.parametrize(("function", "name", "least"), SIZED.values(), ids=SIZED)
+def test_a_size_out_of_range_raises_before_any_query(connect, function, name, least):
+    for value in (least - 1, -5, 2**63):
+        words = f"^{name} must be from {least} to 9223372036854775807, not {value}$"
+        with pytest.raises(ValueError, match=words):
+            list(function(value))
+    connect.assert_not_called()
+
+
+def test_the_least_and_the_largest_sizes(cursor):
+    cursor.fetchmany.return_value = cursor.fetchall.return_value = []
+    for size in (1, 2**63 - 1):
+        assert list(batches.stream_users_in_batches(size)) == []
+        assert list(pages.lazy_pagination(size)) == []
+        assert pages.paginate_users(size, 0) == []
+    assert pages.paginate_users(1, 2**63 - 1) == []
 
 
 ARGUMENTS = ["[CSV_FILE]", "[COUNT]", "[BATCH_SIZE]", "[PAGE_SIZE]", ""]
 
 
 @pytest.mark.parametrize(("script", "argument"), [*zip(EVERYTHING, ARGUMENTS)])
-def test_help_and_wrong_sizes_on_the_command_line(connect, script, argument):
+def test_help_names_the_argument_and_says_what_the_script_does(connect, script, argument):
     done = ran(script, "-h")
     assert (done.status, done.errors) == (0, "")
-    usage = f"usage: {script} [-h] {argument}".rstrip()
-    assert done.output.startswith(f"{usage}\n")
+    assert done.output.splitlines()[0] == f"usage: {script} [-h] {argument}".rstrip()
     assert __import__(script[:-3]).__doc__.splitlines()[0] in " ".join(done.output.split())
-    for value in ("0", "-1", "x", "1.5", "", str(2**63)) if script in SCRIPTS[:3] else ():
-        done = ran(script, "--", value)
-        assert (done.status, done.output) == (2, "")
-        error = rf"argument {argument[1:-1]}: invalid|{argument[1:-1]} must be from 1 to"
-        assert re.match(rf"{re.escape(usage)}\n{script}: error: ({error}) .*\n$", done.errors)
+    connect.assert_not_called()
+
+
+@pytest.mark.parametrize(("script", "argument"), [*zip(SCRIPTS[:3], ARGUMENTS[1:])])
+@pytest.mark.parametrize("value", ["0", "-1", "x", "1.5", "", str(2**63)])
+def test_a_wrong_size_on_the_command_line(connect, script, argument, value):
+    done = ran(script, "--", value)
+    assert (done.status, done.output) == (2, "")
+    usage, error = done.errors.splitlines()
+    assert usage == f"usage: {script} [-h] {argument}"
+    name = argument[1:-1]
+    assert re.search(f"argument {name}: invalid|{name} must be from 1 to", error)
     connect.assert_not_called()
 
 

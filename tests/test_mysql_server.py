@@ -79,7 +79,8 @@ def test_a_start_that_is_interrupted_leaves_nothing_and_can_be_repeated(no_data,
     done = helpers.ended(process, number, number)
     assert done.status in (128 + number, -number)  # as it was ready for it, or not yet
     assert (done.output, done.errors, no_data.processes()) == ("", "", [])
-    assert no_data("start").errors == ""
+    if number == signal.SIGINT:  # a start takes seconds: once is enough
+        assert no_data("start").errors == ""
 
 
 def test_a_first_start_says_that_the_server_is_empty_and_a_second_that_it_is_ready(no_data):

@@ -123,7 +123,7 @@ def create_database(connection: Connection) -> None:
 def create_table(connection: Connection) -> None:
     """Create the table user_data if it does not exist, and say so on stdout.
 
-    Needs a connection to ALX_prodev. Looks first, commits, and costs at most seven queries. Raises
+    Needs a connection to ALX_prodev. Looks first, commits, and costs at most six queries. Raises
     mysql.connector.Error, and InputError for an existing table with one of the table_faults().
     """
     if not query(connection, r"SHOW TABLES LIKE 'user\_data'"):
@@ -234,14 +234,10 @@ def read_batches(users: Iterator[UserRow]) -> Generator[list[UserRow], None, Non
     So Python reads and checks the file while the server works. What the reading raises is raised
     here, when the caller asks for the batch in which it happened.
     """
-
-    def next_batch() -> list[UserRow]:
-        return list(islice(users, BATCH_SIZE))
-
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next_batch)
+        coming = thread.submit(list, islice(users, BATCH_SIZE))
         while batch := coming.result():
-            coming = thread.submit(next_batch)
+            coming = thread.submit(list, islice(users, BATCH_SIZE))
             yield batch
 
 
@@ -464,7 +460,8 @@ def read_option_file(path: str) -> dict[str, str]:
 
     Not with the driver's option_files: it ignores ssl-mode and keeps the quotes of a password.
     """
-    group, options = "", dict[str, str]()
+    group = ""
+    options: dict[str, str] = {}
     if not os.path.isfile(path) or (os.name == "posix" and os.stat(path).st_mode & 0o002):
         return options
     with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
@@ -501,8 +498,8 @@ def check_tls(connection: Any, mode: str) -> None:
     A socket is as good. The driver asks for TLS, but goes on without it, even where it has a CA to
     verify with. What counts is this end: the server's `Ssl_cipher` tells of the other one.
     """
-    # The one private name of the driver here: no public one tells. (is_secure is True for a socket,
-    # and without the C extension for TLS.)
+    # _cmysql is a private name of the driver, because no public one tells. (is_secure is True for a
+    # socket. Without the C extension it is also True for TLS.)
     extension = getattr(connection, "_cmysql", None)
     encrypted = connection.is_secure or (extension and extension.get_ssl_cipher())
     if mode not in ("DISABLED", "PREFERRED") and not encrypted:
@@ -547,9 +544,8 @@ def table_faults(connection: Connection) -> Iterator[str]:
     """
 
     def facts(columns: str, view: str) -> list[Any]:
-        this_table = "table_schema = DATABASE() AND table_name = 'user_data'"
-        select = f"SELECT {columns} FROM information_schema.{view}"
-        return query(connection, f"{select} WHERE {this_table}")
+        table = "table_schema = DATABASE() AND table_name = 'user_data'"
+        return query(connection, f"SELECT {columns} FROM information_schema.{view} WHERE {table}")
 
     engines = "tables LEFT JOIN information_schema.engines USING (engine)"
     for kind, transactions in facts("CONCAT_WS(' ', table_type, engine), transactions", engines):
@@ -687,9 +683,9 @@ def run(main: Callable[[], None]) -> None:
         print(end="", flush=True)  # rows read before an error come before its line
     except OSError:  # Python would try once more at exit, and complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if message and sys.stderr:  # None if closed, as by `2>&-`
-        print(message, file=sys.stderr)
     if message:
+        if sys.stderr:  # None if closed, as by `2>&-`
+            print(message, file=sys.stderr)
         sys.exit(1)
 
 

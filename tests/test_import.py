@@ -27,6 +27,8 @@ def test_seed_reports_what_it_did_on_one_connection(no_database, server):
         statements = [" ".join(text.split()) for text in count.queries]
         assert [text[:15].strip() for text in statements if text[:6] == "CREATE"] == created
         assert sum(text.startswith("INSERT") for text in statements) == 1
+        # Only where users were passed over, it looks whether they are there.
+        assert sum(text.endswith("FOR UPDATE") for text in statements) == int(not created)
         first, *lines = done.output.splitlines()
         assert re.match(r"Server \d+\.\d+\.\d+.* at \S+:\d+$", first)
         made = "Table user_data created successfully"

@@ -88,7 +88,7 @@ def test_an_option_is_read_as_mysql_reads_it(option_file, no_variables, value):
     assert f"--user={user} " in f"{printed.rstrip()} "
 
 
-WRONG = ["port=abc", "port=0", "port=65536", "port=-1", "port=3306.0", "ssl-mode=on"]
+WRONG = ["port=abc", "port=0", "port=65536", "port=-1", "port=٣٣٠٦", "port=3306.0", "ssl-mode=on"]
 WRONG += ["ssl-cert=/x", "ssl-key=/x", "port=0000000010000000000", f"port={'9' * 5000}"]
 
 

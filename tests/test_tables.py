@@ -319,6 +319,14 @@ def test_a_table_of_another_database_does_not_count(empty, elsewhere):
     assert sorted(seed.table_faults(empty)) == sorted(faults)
 
 
+def test_the_table_takes_all_characters_whatever_the_databases_character_set(
+    no_database, server, csv_file
+):
+    server.rows("CREATE DATABASE ALX_prodev CHARACTER SET latin1")
+    assert imported(ran("seed.py", csv_file(csv_text([(ANN, "王 😀", "a@b", 1)])))) == (1, 0)
+    assert [user["name"] for user in stream.stream_users()] == ["王 😀"]
+
+
 def test_the_table_has_transactions_whatever_the_servers_default_engine(no_database, with_global):
     with_global("default_storage_engine", "MyISAM")
     assert imported(ran("seed.py")) == (1000, 0)

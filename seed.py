@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Set up the database ALX_prodev and import users from a CSV file.
 
-This module holds what the numbered scripts share: the connection to MySQL, the schema, the import,
-and how a stream is opened and closed. The server and the account come from MYSQL_HOST, MYSQL_PORT,
+The numbered scripts share what is in this module: the connection to MySQL, the schema, the import,
+and the opening and closing of streams. The server and the account come from MYSQL_HOST, MYSQL_PORT,
 MYSQL_USER and MYSQL_PASSWORD, then from the [client] group of ~/.my.cnf, then from the defaults:
 localhost, 3306, root and no password.
 """
@@ -42,8 +42,8 @@ class InputError(ValueError):
 # Connecting
 
 DATABASE = "ALX_prodev"
-# What a connection sets for itself, whatever the server's own settings are. ProxySQL follows each
-# of these, but would silently drop a SET with SQL comments in it.
+# Each connection sends this, so the server's own settings do not matter. (ProxySQL silently drops a
+# SET that contains SQL comments. So these are Python comments.)
 SESSION = (
     "SET SESSION unique_checks = 1, "  # never insert a user twice
     "sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', "  # refuse values that do not fit
@@ -51,7 +51,7 @@ SESSION = (
     "sql_big_selects = 1, "  # and refuse no query because it reads many
     "max_sort_length = 4096, "  # sort ids by all of their characters
     "net_write_timeout = 86400, "  # let a reader pause for a day within a result,
-    "wait_timeout = 86400"  # and after it (so a dead one, too, keeps its connection for a day)
+    "wait_timeout = 86400"  # and after it (the connection of a dead one stays open for as long)
 )
 
 
@@ -60,15 +60,15 @@ def connect_db(database: str | None = None) -> Connection:
 
     The caller closes it. Changes need a commit() (PEP 249). Costs a TCP connection, TLS and a
     login. Raises InputError or OSError for settings that cannot be used, and mysql.connector.Error
-    if the server cannot be reached, refuses the login, or says nothing within CONNECT_TIMEOUT.
-    (With the C extension, a server that stops in the middle of its greeting is waited for.)
+    if the server cannot be reached, refuses the login, or does not answer within CONNECT_TIMEOUT
+    seconds. If it stops in the middle of its greeting, the C extension waits without a limit.
     """
     settings = connection_settings()  # host, port, user, password, TLS: see below
     ssl_mode = settings.pop("ssl_mode")
     connection: Connection = mysql.connector.connect(  # type: ignore[assignment]
         **settings,
         database=database,
-        collation="utf8mb4_general_ci",  # for the driver's own, ProxySQL may use three-byte utf8
+        collation="utf8mb4_general_ci",  # with the driver's default, ProxySQL may use utf8mb3
         init_command=SESSION,
         connect_timeout=CONNECT_TIMEOUT,
         allow_local_infile=False,  # no server may ask this client for a file
@@ -111,9 +111,9 @@ COLUMNS = ("user_id", "name", "email", "age")
 def create_database(connection: Connection) -> None:
     """Create the database ALX_prodev if it does not exist.
 
-    It looks first, because in a cluster even a CREATE with nothing to do rolls back other imports.
-    Commits, and costs at most two queries. Raises mysql.connector.Error, for example if the account
-    may not create it.
+    In a cluster, even a CREATE that changes nothing rolls back the imports of others. So it looks
+    first. Commits, and costs at most two queries. Raises mysql.connector.Error, for example if the
+    account may not create it.
     """
     schemata = "SELECT schema_name FROM information_schema.schemata WHERE schema_name = %s"
     if not query(connection, schemata, [DATABASE]):
@@ -136,34 +136,16 @@ def create_table(connection: Connection) -> None:
 # A row's way into the table: lines of a CSV file -> rows -> users -> batches -> INSERT
 
 UserRow = tuple[str, str, str, str]  # a value for each of COLUMNS
-LINE_LIMIT = 10_000  # characters; the longest line of a good user has some 1,100
-
-
-def read_lines(file: TextIO) -> Iterator[str]:
-    """Yield the lines of a text file; raise InputError for one that is too long or not good text.
-
-    The file is opened with errors="surrogateescape": bytes that are not UTF-8 come as surrogates.
-    """
-    number = 0
-    while line := file.readline(LINE_LIMIT):
-        number += 1
-        if len(line) == LINE_LIMIT:
-            raise InputError(f"{file.name}:{number}: a line of {LINE_LIMIT:,} characters or more")
-        if "\ufffd" in line:
-            raise InputError(f"{file.name}:{number}: damaged text: U+FFFD marks a lost character")
-        if "\0" in line or line.encode(errors="ignore").decode() != line:  # without surrogates
-            raise InputError(f"{file.name}:{number}: not UTF-8 text: save the file as UTF-8")
-        yield line
 
 
 def read_rows(file: TextIO) -> Iterator[tuple[int, list[str]]]:
     """Yield the non-blank rows of a CSV file, each with the number of its first line.
 
-    The separator is the one of comma, semicolon and tab that is most frequent in the first line
-    that is not blank. Values are stripped. Raises InputError for unbalanced quotes, and what
-    read_lines() does.
+    The separator is a comma, a semicolon or a tab: the one that occurs most often in the first
+    non-blank line. Values are stripped. Raises InputError for wrong quotes, and what read_lines()
+    does.
     """
-    lines = read_lines(file)
+    lines = read_lines(file)  # checks each one: see below
     top: list[str] = []  # blank lines, and the first one that is not
     for line in lines:
         top.append(line)
@@ -188,7 +170,7 @@ def read_users(file: TextIO) -> Iterator[UserRow]:
     """Yield each user of a CSV file as a tuple of text (user_id, name, email, age).
 
     The header names the columns in any order and case. After the first bad row, it yields no more
-    users. At the end it raises InputError, which lists the bad rows, at most ten.
+    users. It then looks for more bad rows, up to ten, and raises InputError with a list of them.
     """
     rows = read_rows(file)
     line, header = next(rows, (1, []))
@@ -196,7 +178,7 @@ def read_users(file: TextIO) -> Iterator[UserRow]:
     if sorted(columns) not in (sorted(COLUMNS), sorted(COLUMNS[1:])):
         wrong = f"must name the columns name, email, age and optionally user_id; it is {header}"
         raise InputError(f"{file.name}:{line}: the first line {wrong[:160]}")
-    bad: dict[str, list[str]] = {}  # each reason, with the lines for which it holds
+    bad: dict[str, list[str]] = {}  # reason -> the numbers of the bad lines
     for line, row in rows:
         try:
             if len(row) != len(columns):
@@ -217,7 +199,7 @@ def read_users(file: TextIO) -> Iterator[UserRow]:
 CSV_FILE = Path(__file__).resolve().parent / "user_data.csv"
 BATCH_SIZE = 1000  # rows in one INSERT: as fast as more, and at most some 2 MB of SQL
 # An existing user is left unchanged: the name is set to itself. (INSERT IGNORE would also let bad
-# values pass; to set user_id to itself is refused by Vitess, where it decides the shard.)
+# values pass. Vitess refuses to set user_id, because user_id decides the shard.)
 INSERT_USERS = """
 INSERT INTO user_data (user_id, name, email, age) VALUES {}
 ON DUPLICATE KEY UPDATE name = user_data.name
@@ -231,8 +213,8 @@ Progress = Callable[[int], None]
 def read_batches(users: Iterator[UserRow]) -> Generator[list[UserRow], None, None]:
     """Yield lists of BATCH_SIZE users; while the caller has one, a thread reads the next.
 
-    So Python reads and checks the file while the server works. What the reading raises is raised
-    here, when the caller asks for the batch in which it happened.
+    So Python reads and checks the file while the server works. An error in the reading is raised
+    when the caller asks for that batch.
     """
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(list, islice(users, BATCH_SIZE))
@@ -248,14 +230,15 @@ def insert_data(
 
     connection is from connect_to_prodev(); its uncommitted changes are committed first. The import
     is one transaction. If it loses a conflict with another one, it is tried up to ATTEMPTS times,
-    unless the file is a pipe, which cannot be read twice. With a pipe, an error shows only after
-    the next batch is read. progress is called after each INSERT with the number of rows so far.
-    Returns how many users were inserted, and how many existed and are unchanged. Memory holds three
-    batches, and the SQL of one.
+    unless the file is a pipe, which cannot be read twice. With a pipe, an error of the server is
+    reported only after the next batch has been read. progress is called after each INSERT with the
+    number of rows so far. Returns how many users were inserted, and how many already existed; these
+    are left unchanged. Memory holds three batches, and the SQL of one.
 
-    Raises mysql.connector.Error, OSError, what read_users() raises, and InputError for a user whom
-    another unique key keeps out; then nothing was inserted. But if the COMMIT itself fails, all
-    users may have been inserted (or some, in a table that is spread over shards): run it again.
+    Raises mysql.connector.Error, OSError, what read_users() raises, and InputError for a user who
+    cannot be inserted because of another unique key; then nothing was inserted. But if the COMMIT
+    itself fails, all users may have been inserted (or some of them, if the table is sharded): run
+    it again.
     """
     attempt = 1
     while True:
@@ -276,7 +259,7 @@ def insert_users(connection: Connection, users: Iterator[UserRow], progress: Pro
     outcome = NOTHING
     with connection.cursor() as cursor, closing(read_batches(users)) as batches:
         try:
-            # By SQL: the driver's commit() and rollback() raise errors of another class.
+            # Sent as SQL: the driver's commit() and rollback() raise errors of another class.
             cursor.execute("START TRANSACTION")
             for batch in batches:
                 places = ", ".join(["(%s, %s, %s, %s)"] * len(batch))
@@ -286,15 +269,17 @@ def insert_users(connection: Connection, users: Iterator[UserRow], progress: Pro
                 if cursor.rowcount < len(batch):
                     check_all_are_there(cursor, batch)
                 progress(rows_read)
-            outcome = "the import may have been kept, over shards a part of it: run it again"
+            outcome = (
+                "the users may have been inserted (or some, if the table is sharded): run it again"
+            )
             cursor.execute("COMMIT")
         except mysql.connector.Error as error:
-            # What lost a conflict was rolled back, also in the COMMIT.
+            # After a lost conflict the server has rolled back, even if it came in the COMMIT.
             error.msg = f"{NOTHING if is_conflict(error) else outcome}. {error.msg}"
             raise
         finally:
             with suppress(mysql.connector.Error):  # a server that lost the connection rolls back
-                cursor.execute("ROLLBACK")  # of nothing after a COMMIT
+                cursor.execute("ROLLBACK")  # after a COMMIT, this changes nothing
     return inserted, rows_read - inserted
 
 
@@ -317,7 +302,7 @@ def open_stream(**how: Any) -> Iterator[Any]:
     try:
         connection.autocommit = True  # no transaction stays open: each query sees its own snapshot
         if "vitess" in str(connection.server_info).lower():
-            connection.cmd_query("SET workload = OLAP")  # else it refuses more than 10,000 rows
+            connection.cmd_query("SET workload = OLAP")  # else it gives 10,000 rows at most
         yield connection.cursor(**how)
     finally:
         hang_up(connection)
@@ -328,8 +313,8 @@ def hang_up(connection: Any) -> None:
 
     The C extension's close() begins with free_result(), which reads all of it: over 0.5 s for a
     million rows. So this connection's own free_result() is replaced by a function that does
-    nothing, until close() is done. The real one runs after that, when nothing is left to read:
-    without it, a later fetch from a cursor would crash Python.
+    nothing, until close() is done. The real one runs after that, when nothing is left to read.
+    Without that call, a later fetch from a cursor would crash Python.
     """
     free_result = getattr(connection, "free_result", lambda: None)  # only the C extension has it
     connection.free_result = lambda: None
@@ -338,14 +323,14 @@ def hang_up(connection: Any) -> None:
 
 
 def no_result() -> Any:
-    """Raise what the driver's own cursors raise without a query."""
+    """Raise the error that the driver's cursors raise when no query has been sent."""
     raise mysql.connector.InterfaceError("No result set to fetch from")
 
 
 class UserCursor(DriverCursor):
     """An unbuffered cursor for SELECT_USERS, whose rows are dictionaries with the age as an int.
 
-    It is for speed: it asks the driver for READ_AHEAD rows at once, as bytes. The driver's own
+    It is fast because it asks the driver for READ_AHEAD rows at a time, as bytes. The driver's own
     dictionary cursor needs more than three times as long. Fetching raises InputError for a row that
     is not a user, and mysql.connector.Error if the result is cut short or there is none.
     """
@@ -422,6 +407,7 @@ SSL_MODES: dict[str, dict[str, bool]] = {  # what the driver is told; check_tls(
     "VERIFY_CA": {"ssl_verify_cert": True},
     "VERIFY_IDENTITY": {"ssl_verify_cert": True, "ssl_verify_identity": True},
 }
+ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "s": " ", "'": "'", '"': '"'}
 OPTIONS = "host port user password socket ssl_mode ssl_ca ssl_cert ssl_key"
 
 
@@ -437,8 +423,10 @@ def connection_settings() -> dict[str, Any]:
     settings |= {name: value for name, value in variables.items() if value}
     socket, host, port = settings.pop("socket", None), settings["host"], settings["port"]
     if socket and not variables["host"] and not variables["port"]:
-        settings["unix_socket"] = socket  # not if another server is named
-    if any(sign in host for sign in "@/[") or host.count(":") == 1:  # it may hold a password
+        settings["unix_socket"] = socket  # but not if another server is named
+    if (
+        any(sign in host for sign in "@/[") or host.count(":") == 1
+    ):  # not repeated: it may hold a password
         others = "port, user and password go into MYSQL_PORT, MYSQL_USER and MYSQL_PASSWORD"
         raise InputError(f"MYSQL_HOST must be the name or address of a host, no more: {others}")
     if not (port.isdecimal() and port.isascii() and len(port) <= 5 and 1 <= int(port) <= 65535):
@@ -456,9 +444,10 @@ def connection_settings() -> dict[str, Any]:
 
 
 def read_option_file(path: str) -> dict[str, str]:
-    """Return OPTIONS in the [client] group of an option file that is not world-writable.
+    """Return the OPTIONS that the [client] group of an option file sets.
 
-    Not with the driver's option_files: it ignores ssl-mode and keeps the quotes of a password.
+    A missing or world-writable file counts as empty. (The driver's option_files is no help: it
+    ignores ssl-mode and keeps the quotes of a password.) Raises what option_value() does.
     """
     group = ""
     options: dict[str, str] = {}
@@ -476,7 +465,10 @@ def read_option_file(path: str) -> dict[str, str]:
 
 
 def option_value(text: str) -> str:
-    """Return a value of an option file as MySQL reads it: without quotes around it or a comment."""
+    """Return a value of an option file without a comment and the quotes around it, as MySQL does.
+
+    Raises InputError for a NUL character.
+    """
     quote, escaped = "", False
     for place, sign in enumerate(text):
         if sign in ("'", '"') and not escaped:
@@ -489,14 +481,18 @@ def option_value(text: str) -> str:
         raise InputError("~/.my.cnf: a value holds a NUL character")
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         text = text[1:-1]
-    return text.replace(r"\\", "\\")
+    parts = text.split(r"\\")  # each of which stands for one backslash
+    for sign, meaning in ESCAPES.items():
+        parts = [part.replace(f"\\{sign}", meaning) for part in parts]
+    return "\\".join(parts)
 
 
 def check_tls(connection: Any, mode: str) -> None:
-    """Where the mode requires TLS and there is none, close the connection and raise InputError.
+    """If the mode requires TLS and the connection has none, close it and raise InputError.
 
-    A socket is as good. The driver asks for TLS, but goes on without it, even where it has a CA to
-    verify with. What counts is this end: the server's `Ssl_cipher` tells of the other one.
+    A Unix socket counts as secure. The driver asks for TLS, but goes on without it, even where it
+    has a CA to verify with. The check is made at this end of the connection: the server's
+    `Ssl_cipher` describes its own end, which may be behind a proxy.
     """
     # _cmysql is a private name of the driver, because no public one tells. (is_secure is True for a
     # socket. Without the C extension it is also True for TLS.)
@@ -507,11 +503,31 @@ def check_tls(connection: Any, mode: str) -> None:
         raise InputError("the server has no TLS, but ssl-mode or ssl-ca in ~/.my.cnf requires it")
 
 
+LINE_LIMIT = 10_000  # characters; the longest line of a good user has some 1,100
+
+
+def read_lines(file: TextIO) -> Iterator[str]:
+    """Yield the lines of a text file; raise InputError for one that is too long or not good text.
+
+    The file is opened with errors="surrogateescape": bytes that are not UTF-8 come as surrogates.
+    """
+    number = 0
+    while line := file.readline(LINE_LIMIT):
+        number += 1
+        if len(line) == LINE_LIMIT:
+            raise InputError(f"{file.name}:{number}: a line of {LINE_LIMIT:,} characters or more")
+        if "\ufffd" in line:
+            raise InputError(f"{file.name}:{number}: damaged text: U+FFFD marks a lost character")
+        if "\0" in line or line.encode(errors="ignore").decode() != line:  # without surrogates
+            raise InputError(f"{file.name}:{number}: not UTF-8 text: save the file as UTF-8")
+        yield line
+
+
 UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def make_user(name: str, email: str, age: str, user_id: str | None = None) -> UserRow:
-    """Return the values of a row as a user. The age stays text: the server makes the number of it.
+    """Return the values of a row as a user. The age stays text: the server converts it.
 
     A user_id is stored in lower case, without braces; without one, it is computed from the email,
     always with the same result (RFC 4122, version 5). For a bad value, raises InputError with the
@@ -539,8 +555,8 @@ RENAME = "rename the table (RENAME TABLE user_data TO my_users)"
 def table_faults(connection: Connection) -> Iterator[str]:
     """Yield the reasons why an existing user_data would silently lose, change or double users.
 
-    What else it may lack, the server itself refuses, as SESSION is strict. Names are compared here,
-    exactly: to MariaDB a column usér_id is user_id.
+    The server itself refuses everything else, because SESSION makes it strict. Names are compared
+    in Python, because MariaDB treats a column usér_id as user_id.
     """
 
     def facts(columns: str, view: str) -> list[Any]:
@@ -570,9 +586,10 @@ def table_faults(connection: Connection) -> Iterator[str]:
 
 
 def check_all_are_there(cursor: Any, batch: list[UserRow]) -> None:
-    """Raise InputError if a user is missing, after an INSERT that passed over some of its rows.
+    """Raise InputError if a user is missing, after an INSERT that skipped some of its rows.
 
-    Most are existing users. But another unique key (of the email, say) may also keep out a new one.
+    Most skipped rows are existing users. But another unique key (for example of the email) may also
+    keep a new user out.
     """
     ids = [user_id for user_id, *_ in batch]
     places = ", ".join(["%s"] * len(ids))
@@ -582,20 +599,20 @@ def check_all_are_there(cursor: Any, batch: list[UserRow]) -> None:
     for user_id, name, email, _ in batch:
         if user_id not in there:
             user = f"user {user_id} ({name[:40]}, {email[:40]})"
-            key = "another user has its value in a unique key (SHOW INDEX FROM user_data)"
+            key = "another one has the same value in a unique key (SHOW INDEX FROM user_data)"
             raise InputError(f"{user} was not inserted: {key}; {NOTHING}")
 
 
 def is_conflict(error: mysql.connector.Error) -> bool:
     """Return whether a transaction was rolled back in favour of another: a new try may succeed."""
     # A deadlock, a row that has changed meanwhile (MariaDB 11.6), a conflict between primaries, and
-    # a deadlock over Vitess's shards, which only a time limit ends
+    # a time limit, which ends a deadlock across Vitess's shards
     numbers, words = (1213, 1020, 3101, 3024), ("error 149 ", "pessimistic lock retry limit")
     return error.errno in numbers or any(each in str(error) for each in words)  # Galera's, TiDB's
 
 
 def row_fault(columns: tuple[str, ...], row: tuple[bytes, ...], error: Exception) -> str:
-    """Return the message for a row that a cursor cannot convert: the column, and what to do."""
+    """Return the message for a row that cannot be converted, with the column and what to do."""
     values = [value if value is None else value.decode(errors="replace") for value in row]
     reason = str(error)
     for name, value in zip(columns, values):
@@ -608,7 +625,7 @@ def row_fault(columns: tuple[str, ...], row: tuple[bytes, ...], error: Exception
 
 
 def check_size(name: str, value: int, least: int = 1) -> None:
-    """Raise TypeError unless the value is an int itself (not bool), ValueError if out of range."""
+    """Raise TypeError unless the value is an int (not a bool), ValueError if out of range."""
     if type(value) is not int:
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if not least <= value <= sys.maxsize:  # the largest that islice() and the server take
@@ -630,10 +647,13 @@ def size_argument(description: str, name: str, default: int, help: str) -> int:
 # Hints for errors whose own text gives none, by number (mysql.connector.errorcode).
 HINTS = {
     (2002, 2003, 2005): "Is a server running there? The README says how to start one.",
-    (1045, 1698): "Check MYSQL_USER and MYSQL_PASSWORD, or ~/.my.cnf (also ssl-mode, if DISABLED).",
+    (
+        1045,
+        1698,
+    ): "Check MYSQL_USER and MYSQL_PASSWORD, or ~/.my.cnf (and ssl-mode=DISABLED, if set).",
     (1044,): f"GRANT ALL ON {DATABASE}.* to this account, or set DATABASE in seed.py to its own.",
     (1049, 1146): "Run python3 seed.py first.",
-    (1054, 1264, 1265, 1292, 1364, 1366, 1406): f"Did seed.py make user_data? If not, {RENAME}.",
+    (1054, 1264, 1265, 1292, 1364, 1366, 1406): f"Was user_data made by seed.py? If not, {RENAME}.",
     (1153,): "Raise max_allowed_packet on the server, or lower BATCH_SIZE in seed.py.",
     (1290, 1836): "This server is a replica, or read-only: use the address of the writer.",
     (2026, 2061, 3159): "Check the TLS settings in ~/.my.cnf.",
@@ -656,7 +676,7 @@ def explain(error: Exception) -> str:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script's main(); turn an error that is not a bug into one line on stderr and status 1.
+    """Run a script's main(); print an expected error as one line on stderr, with exit status 1.
 
     If the output's reader goes away (`| head`), it ends quietly; Ctrl-C ends it at once, by signal:
     KeyboardInterrupt would wait for the C extension. In a thread or a session that goes on (IDLE,
@@ -681,7 +701,7 @@ def run(main: Callable[[], None]) -> None:
             signal.signal(signal.SIGINT, ctrl_c)
     try:
         print(end="", flush=True)  # rows read before an error come before its line
-    except OSError:  # Python would try once more at exit, and complain
+    except OSError:  # else Python would try once more at exit, and complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if message:
         if sys.stderr:  # None if closed, as by `2>&-`
@@ -707,7 +727,7 @@ def main() -> None:
         address = f"{connection.server_host}:{connection.server_port}"
         print(f"Server {version} at {connection.unix_socket or address}")
         print(f"Database {DATABASE} is ready")
-        # Not a new connection: behind a router, it may reach another server.
+        # The same connection: behind a router, a new one may reach another server.
         connection.database = DATABASE
         create_table(connection)
         inserted, existing = insert_data(connection, csv_file, show_progress)

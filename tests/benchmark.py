@@ -140,19 +140,31 @@ def compare_ways() -> None:
     print("\n\\* extrapolated from a sample\n")
 
 
+def picture(whole: float, ours: float, rows: int) -> list[str]:
+    """Return the lines of the page's picture that have figures."""
+    return [
+        f"accDescr: The list holds all {rows:,} users, {whole:.0f} MiB, before the loop starts. "
+        f"The generator holds 100 users, {ours:.1f} MiB.",
+        f'table ==>|"all of them, before<br>the loop starts"| list["<b>list</b><br>{rows:,} users'
+        f'<br><b>{whole:.0f} MiB</b>"]',
+        'table -->|"100, when the loop<br>needs them"| gen["<b>generator</b><br>100 users'
+        f'<br><b>{ours:.1f} MiB</b>"]',
+    ]
+
+
 def draw_memory(rows: int) -> None:
     counts = [rows * fifths // 5 for fifths in range(1, 6)]
     bars = [in_a_process_of_its_own(added_memory, fetch, f"{USERS} LIMIT {n}") for n in counts]
     streams = [partial(result_of, stream.stream_users, n) for n in counts]
     line = [in_a_process_of_its_own(added_memory, each) for each in streams]
-    # Bars and a line differ without colours too; the default ones can hardly be seen.
-    print(f"""```mermaid
-%%{{init: {{"themeVariables": {{"xyChart": {{"plotColorPalette": "#d62728, #1f77b4"}}}}}}}}%%
+    print("\n".join(picture(bars[-1], line[-1], rows)))
+    print(f"""
+```mermaid
 xychart-beta
-    title "MiB added by reading users: bars fetchall(), line a stream"
+    title "MiB needed to read users: a list grows, a stream stays at 0.1"
     x-axis users [{", ".join(f'"{n:,}"' for n in counts)}]
     y-axis MiB 0 --> {max(bars) * 1.1:.0f}
-    bar {[round(mib, 1) for mib in bars]}
+    line {[round(mib, 1) for mib in bars]}
     line {[round(mib, 1) for mib in line]}
 ```""")
 

@@ -29,6 +29,11 @@ from mysql_server import PROJECT, PrivateServer, seed, server_program
 
 FAMILY = server_program()[1]  # mysql or mariadb
 temporary = tempfile.TemporaryDirectory(prefix="generators-")
+# A "python" that is this very interpreter, which may have no other name than python3.13
+PROGRAMS = Path(temporary.name, "bin")
+PROGRAMS.mkdir()
+(PROGRAMS / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+(PROGRAMS / "python").chmod(0o755)
 SCRIPTS = ["0-stream_users.py", "1-batch_processing.py", "2-lazy_paginate.py", "4-stream_ages.py"]
 EVERYTHING = ["seed.py", *SCRIPTS]
 ALL_USERS = {script: ["1000000"] if script == SCRIPTS[0] else [] for script in SCRIPTS}
@@ -218,12 +223,7 @@ def imported(done: Done) -> tuple[int, int]:
 
 def shell(command: str, *arguments: object, **options) -> Done:
     """Run a shell command ($1: the first argument) in the project's folder, python as here."""
-    programs = Path(temporary.name, "bin")
-    if not programs.exists():  # this very interpreter, which may have no other name than python3.13
-        programs.mkdir()
-        (programs / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
-        (programs / "python").chmod(0o755)
-    path = os.pathsep.join([str(programs), os.environ["PATH"]])
+    path = os.pathsep.join([str(PROGRAMS), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONIOENCODING": "utf-8"}
     environment |= options.pop("env", {})
     options = {"cwd": PROJECT, "env": environment, "capture_output": True, **options}

@@ -1,9 +1,13 @@
-"""README.md is true: its blocks run as they stand, and what it shows is what they print.
+"""The page is true: its blocks run as they stand, and what it shows is what they print.
+
+The page is README.md, with SUPPORT.md and CONTRIBUTING.md, which GitHub knows by name, and
+SOLUTIONS.md.
 
 In place of the package installation stand stubs, unless NIGHTLY is set: then a new environment is
 made. .ci/run runs the quick start and the suite, which cannot run itself, as they stand.
 """
 
+import json
 import os
 import re
 import shlex
@@ -19,9 +23,10 @@ import helpers
 from helpers import EVERYTHING, query, ran, refused, shell
 from mysql_server import PROJECT, PrivateServer, ServerError, check_port_is_free, free_port
 
-README = (PROJECT / "README.md").read_text(encoding="utf-8")
-SOLUTIONS = (PROJECT / "tests/SOLUTIONS.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(.*)\n((?:.*\n)*?)^```$", README + SOLUTIONS, re.MULTILINE)
+NAMES = ("README.md", ".github/SUPPORT.md", ".github/CONTRIBUTING.md", "tests/SOLUTIONS.md")
+PAGES = {name: (PROJECT / name).read_text(encoding="utf-8") for name in NAMES}
+README, SUPPORT, *_ = PAGES.values()
+BLOCKS = re.findall(r"^```(.*)\n((?:.*\n)*?)^```$", "".join(PAGES.values()), re.MULTILINE)
 THE_SUITE = "python3 -m pytest\n"
 STUBS = {
     "apt-get": "",
@@ -102,19 +107,31 @@ def test_a_block_runs_as_it_stands(done, place):
 
 
 def test_every_block_is_of_a_known_kind():
-    shown = {"", "text", "sql", "json", "mermaid", "bash"}
+    shown = {"", "text", "sql", "json", "ini", "mermaid", "bash"}
     kinds = {info for info, text in BLOCKS if not is_run(info, text) and " " not in info}
     assert kinds <= shown
     assert [text for info, text in BLOCKS if info == "bash" and "-m pytest" in text] == [THE_SUITE]
 
 
-def test_links_lead_somewhere():
-    headings = re.findall(r"^#+ (.*)$", README, re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
-    assert {*re.findall(r"\]\(#(.+?)\)", README)} <= anchors
-    files = re.findall(r"\]\(([\w./-]+)\)", README)
-    assert {*EVERYTHING} <= {*files}
-    assert [file for file in files if not (PROJECT / file).exists()] == []
+def anchors(name: str) -> set[str]:
+    """Return what the headings of a page are known by in links."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"(?s)```.*?```", "", PAGES[name]), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_lead_somewhere(name):
+    broken = []
+    for file, anchor in re.findall(r"\]\((?!https:)([\w./-]*)#?([\w-]*)\)", PAGES[name]):
+        target = (PROJECT / name).parent / file if file else PROJECT / name
+        known = str(target.resolve().relative_to(PROJECT))
+        if not target.exists() or (anchor and anchor not in anchors(known)):
+            broken.append(f"{file}#{anchor}")
+    assert broken == []
+
+
+def test_the_page_links_each_program():
+    assert {*EVERYTHING} <= {*re.findall(r"\]\(([\w./-]+)\)", README)}
 
 
 def test_excerpts_stand_in_their_files():
@@ -165,10 +182,18 @@ def test_the_table_of_the_page_is_the_real_one(empty):
     assert query("SHOW CREATE TABLE user_data")[0][1] == created
 
 
+TABLE = README[README.index("| task | way | ") :].split("\n</details>")[0].splitlines()[2:]
+
+
 def test_the_figures_of_the_page_are_of_what_the_benchmark_compares():
-    table = README[README.index("| task | way | ") :].split("\n</details>")[0].splitlines()[2:]
-    rows = [row.strip("| ").split(" | ")[:2] for row in table]
+    rows = [row.strip("| ").split(" | ")[:2] for row in TABLE]
     assert rows == [[task, way] for task, way, *_ in benchmark.COMPARISONS]
+
+
+def test_the_picture_has_the_figures_of_the_table():
+    whole, ours = re.search(r"\| ([\d.]+)→([\d.]+) \|$", TABLE[0]).groups()
+    for line in benchmark.picture(float(whole), float(ours), 1_000_000):
+        assert f"    {line}\n" in README
 
 
 @pytest.mark.skipif(not NIGHTLY, reason="takes a minute: .ci/nightly does it")
@@ -176,30 +201,101 @@ def test_the_benchmark(server):
     code = "import benchmark; benchmark.ROUNDS = 1; benchmark.main()"
     done = shell(f"python -c '{code}' 2000", env={"PYTHONPATH": str(PROJECT / "tests")})
     assert done.status == 0, done.errors
-    _, table, _, chart = done.output.strip().split("\n\n")
+    _, table, _, picture, chart = done.output.strip().split("\n\n")
     assert len(table.splitlines()) == 2 + len(benchmark.COMPARISONS)
+    assert len(picture.splitlines()) == 3
     assert chart.split("    x-axis")[0] in README  # the rest are figures
 
 
-def test_the_errors_of_the_page_are_what_is_printed(no_database, server, account, settings):
-    table = README[README.index("| what is wrong |") :].split("\n\n")[0].splitlines()[2:]
-    rows = dict(row.strip("| ").split(" | ")[:2] for row in table)
+def quoted(page: str) -> set[str]:
+    """Return the messages in a page's table of errors."""
+    rows = page[page.index("| what is printed | ") :].split("\n\n")[0].splitlines()[2:]
+    return {text for row in rows for text in re.findall("`(.*?)`", row.split(" | ")[0])}
+
+
+def test_the_messages_of_the_programs_are_in_the_tables_of_errors(
+    no_database, server, account, settings, csv_file, done
+):
     with pytest.raises(ServerError) as port_taken:
         check_port_is_free(server.port)
-    extension = re.search('python3 -c "(.*?)"', rows["no C extension"])[1]
-    hide_it = "import sys; sys.modules['_mysql_connector'] = None"
-    made = {
-        "the port is taken": str(port_taken.value),
-        "the driver is not installed": shell("python -S seed.py").errors.splitlines()[-1],
-        "no C extension": shell(f'python -c "{hide_it}; {extension}"').output,
-    }
+    made = [str(port_taken.value), shell("python -S seed.py").errors.splitlines()[-1]]
+    made += [each.output for each in done.values() if "Unread result" in each.output]
+    made += [refused(ran("4-stream_ages.py"))]  # before seed.py
+    long_value = b'name,email,age\n"' + b"x\n" * 70_000
+    for content in (b"\xff", b'name,email,age\n"Ann', b"x" * 20_000, long_value):
+        made.append(refused(ran("seed.py", csv_file(content))))
     account("ann")
-    made["no privilege"] = refused(ran("seed.py"))
+    made.append(refused(ran("seed.py")))
     settings(USER="root")
-    made["wrong user or password"] = refused(ran("seed.py"))
+    made.append(refused(ran("seed.py")))
     settings(PORT=1)
-    made["no server"] = refused(ran("seed.py"))
-    assert {*rows} == {*made}
-    for mistake, line in made.items():
-        for shown in re.search("`(.*?)`", rows[mistake])[1].split("..."):
-            assert normal(shown.strip()) in normal(line), mistake
+    made.append(refused(ran("seed.py")))
+    settings(HOST="mysql://ann@host")
+    made.append(refused(ran("seed.py")))
+    texts = normal("\n".join(made))
+    found = {text for text in quoted(README) | quoted(SUPPORT) if normal(text) in texts}
+    assert quoted(README) - found == {"error: externally-managed-environment"}
+    assert found - quoted(README) >= {
+        "MYSQL_HOST must be the name or address of a host, no more",
+        "not UTF-8 text: save the file as UTF-8",
+        "bad quotes: unexpected end of data",
+        "a line of 10,000 characters or more",
+        "field larger than field limit (131072)",
+    }
+    lines = [normal(line) for line in made]
+    assert [line for line in lines if not any(normal(text) in line for text in found)] == []
+
+
+def test_how_to_see_whether_the_driver_has_its_c_extension():
+    command = re.search('`False` from `python3 -c "(.*?)"`', SUPPORT)[1]
+    hide_it = "import sys; sys.modules['_mysql_connector'] = None"
+    assert shell(f'python -c "{hide_it}; {command}"').output == "False\n"
+
+
+QUERIES = {"1": 1, "1 per 1,000 users": 1, "1 per page, and 1": 11}
+
+
+def test_the_calls_of_the_tasks_table_cost_what_it_says(seeded, server):
+    table = README[README.index("| file | call |") :].split("\n\n")[0].splitlines()[2:]
+    calls = {"connection": seeded, "csv_file": helpers.seed.CSV_FILE}
+    for module in (helpers.stream, helpers.batches, helpers.pages, helpers.ages, helpers.seed):
+        calls |= vars(module)
+    counts = {}
+    for row in table:
+        _, call, _, queries, _ = (
+            row.strip("| ").rsplit(" | ", 4)
+            if row.startswith("| [")
+            else ("", *row.strip("| ").split(" | "))
+        )
+        with helpers.counting(server) as count:
+            found = eval(call.strip("`"), calls)
+            if hasattr(found, "__next__"):
+                for _ in found:
+                    pass
+        inserts = sum(text.lstrip().startswith("INSERT") for text in count.queries)
+        counts[call] = (inserts if "insert" in call else count.selects, QUERIES[queries])
+    assert {call: both for call, both in counts.items() if both[0] != both[1]} == {}
+    assert len(counts) == 8
+
+
+def test_what_the_plain_way_does_wrong(seeded):
+    """The table of its faults, but for what a large table, a pause or 152 connections show."""
+    plain = seeded.cursor(dictionary=True)
+    plain.execute("SELECT age FROM user_data")
+    age = plain.fetchone()["age"]
+    for use in (lambda: seeded.cursor().execute("SELECT 1"), plain.close, seeded.commit):
+        with pytest.raises(Exception, match="Unread result found"):
+            use()
+    with pytest.raises(TypeError, match="Object of type Decimal is not JSON serializable"):
+        json.dumps(age)
+    plain.fetchall()
+    assert query("SELECT @@max_connections") == [(151,)]  # and one for whoever has all rights
+
+
+SPIDER = re.search("Set these options on the Spider server: (.*?)\\. ", SUPPORT, re.DOTALL)[1]
+
+
+def test_the_options_for_spider_are_those_that_the_tests_use():
+    used = (PROJECT / "tests/test_shards.py").read_text(encoding="utf-8")
+    missing = [option for option in re.findall("`(.*?)`", SPIDER) if f'"--{option}"' not in used]
+    assert missing == []

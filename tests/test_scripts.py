@@ -142,7 +142,7 @@ def test_a_server_that_does_not_answer_is_given_up(settings):
 def test_an_account_that_logs_in_another_way(server, account):
     account("ben")
     server.rows("ALTER USER ben@localhost IDENTIFIED VIA unix_socket")
-    hint = "(error 1698). Check MYSQL_USER and MYSQL_PASSWORD, or ~/.my.cnf (also ssl-mode, if "
+    hint = "(error 1698). Check MYSQL_USER and MYSQL_PASSWORD, or ~/.my.cnf"
     assert hint in refused(ran("4-stream_ages.py"))
 
 

@@ -75,7 +75,23 @@ def test_what_ssl_mode_tells_the_driver(option_file, no_variables, tmp_path, mod
 
 
 VALUES = ["ann", "a # b", "'a # b' # c", '"a\'b"', "a\\\\b", "", "''", "a=b;c", "ä", "a-b"]
-VALUES += ["it's#1", "it's # 1' # 2", "'a", "a'", "'a'b'", "'a\\\\' # b", 'a"b#c"d#e', "'a\"#b'#c"]
+VALUES += [
+    "'a\\'#b' # c",
+    r"a\sb",
+    r"a\\sb",
+    r"a\"b",
+    r"a\'b",
+    r"'a\xb'",
+    r"a\\\\'b",
+    "it's#1",
+    "it's # 1' # 2",
+    "'a",
+    "a'",
+    "'a'b'",
+    "'a\\\\' # b",
+    'a"b#c"d#e',
+    "'a\"#b'#c",
+]
 
 
 @pytest.mark.parametrize("value", VALUES)

@@ -16,13 +16,13 @@ pytestmark = pytest.mark.cluster
 
 
 class Shards:
-    """A MariaDB server whose table lies on two others, by Spider and the README's statements."""
+    """A MariaDB server whose table lies on two others, by Spider and SUPPORT.md's statements."""
 
     def __init__(self, folder: Path) -> None:
         nodes = [helpers.ThrowAwayServer(folder / str(n), free_port(), "p") for n in range(3)]
         self.head, *self.shards = nodes
         self.shards[1].host = "127.0.0.2"  # of two servers at one address Spider mixes up the XIDs
-        page = (PROJECT / "README.md").read_text(encoding="utf-8")
+        page = (PROJECT / ".github/SUPPORT.md").read_text(encoding="utf-8")
         statements = re.search(r"(?s)```sql\n(CREATE SERVER one.*?)\n```", page)[1]
         for number, shard in enumerate(self.shards, 1):
             given = f"HOST '{shard.host}', PORT {shard.port}, USER 'root', PASSWORD 'p'"

@@ -138,7 +138,7 @@ def test_a_servers_long_text_is_cut_for_the_user_alone():
     error = mysql.connector.Error(f"Too long{' and more' * 70}", errno=1406)
     line = seed.explain(error)
     assert line.startswith("Too long and more and more")
-    assert " (error 1406). Did seed.py make user_data?" in line
+    assert " (error 1406). Was user_data made by seed.py?" in line
     assert len(line) < 460
     assert len(error.msg) > 600
 
@@ -228,6 +228,27 @@ def test_a_connection_is_given_up_after_ten_seconds():
     with patch("mysql.connector.connect") as connect:
         seed.connect_db()
     assert connect.call_args.kwargs["connect_timeout"] == 10
+
+
+HINTS = {
+    1044: "GRANT ALL ON ALX_prodev.* to this account",
+    1153: "Raise max_allowed_packet on the server",
+    1290: "use the address of the writer",
+    1836: "use the address of the writer",
+    2005: "Is a server running there?",
+    2061: "Check the TLS settings",
+    1292: "RENAME TABLE user_data TO my_users",
+    1064: "",
+}
+
+
+@pytest.mark.parametrize("number", HINTS)
+def test_an_error_whose_own_text_says_nothing_of_a_cure_has_a_hint(number):
+    line = seed.explain(mysql.connector.Error("It failed", errno=number))
+    said, hint = line.split(f" (error {number}).")
+    assert said == "It failed"
+    assert HINTS[number] in hint
+    assert bool(HINTS[number]) == bool(hint)
 
 
 def test_an_error_is_one_line():

@@ -22,7 +22,7 @@ from mysql_server import PROJECT, free_port
 VTCOMBO = shutil.which("vtcombo")
 if not VTCOMBO or helpers.FAMILY != "mysql":
     pytest.skip("needs vtcombo (.ci/install-vitess) and MySQL", allow_module_level=True)
-PAGE = (PROJECT / "README.md").read_text(encoding="utf-8")
+PAGE = (PROJECT / ".github/SUPPORT.md").read_text(encoding="utf-8")
 [VSCHEMA] = re.findall(r"```json\n(\{.*?\n)```", PAGE, re.DOTALL)
 OPTIONS = ["mysql-auth-server-impl=none", "dbddl-plugin=vttest", "service-map=grpc-vtgateservice"]
 OPTIONS += ["mysql-server-bind-address=127.0.0.1", "db-charset=utf8mb4"]
@@ -166,7 +166,7 @@ def test_other_keys(vitess, csv_file):
     if len(vitess.databases) == 1:  # over shards, such a key is unique on each alone
         _, user = first_users(2)
         file = csv_file(csv_text([("0" + user[0][1:-1] + "f", *user[1:])]))
-        assert "another user has its value in a unique key" in refused(ran("seed.py", file))
+        assert "another one has the same value in a unique key" in refused(ran("seed.py", file))
     vitess.on_shards("ALTER TABLE user_data DROP KEY email, DROP PRIMARY KEY")
     assert "has no unique key on user_id alone: rename" in refused(ran("seed.py"))
     vitess.on_shards("ALTER TABLE user_data ADD PRIMARY KEY (user_id)")

@@ -138,7 +138,7 @@ def test_a_server_that_does_not_answer_is_given_up(settings):
     assert re.search(r"\(error (2013|2003|3024|2055)\)", line)
 
 
-@pytest.mark.skipif(FAMILY != "mariadb", reason="MySQL needs a plugin for it")
+@pytest.mark.skipif(FAMILY != "mariadb", reason="a plugin of MariaDB")
 def test_an_account_that_logs_in_another_way(server, account):
     account("ben")
     server.rows("ALTER USER ben@localhost IDENTIFIED VIA unix_socket")

@@ -151,7 +151,7 @@ def test_user_data_is_what_the_code_makes():
 @pytest.fixture
 def compose() -> dict:
     """The compose file, read as YAML."""
-    yaml = pytest.importorskip("yaml", reason="needs PyYAML, which check-jsonschema brings")
+    yaml = pytest.importorskip("yaml", reason="needs PyYAML, which .ci/run installs")
     return yaml.safe_load((PROJECT / "docker-compose.yml").read_text(encoding="utf-8"))
 
 

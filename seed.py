@@ -424,9 +424,8 @@ def connection_settings() -> dict[str, Any]:
     socket, host, port = settings.pop("socket", None), settings["host"], settings["port"]
     if socket and not variables["host"] and not variables["port"]:
         settings["unix_socket"] = socket  # but not if another server is named
-    if (
-        any(sign in host for sign in "@/[") or host.count(":") == 1
-    ):  # not repeated: it may hold a password
+    # The host is not repeated, as it may hold a password. (An IPv6 address has more than one colon.)
+    if any(sign in host for sign in "@/[") or host.count(":") == 1:
         others = "port, user and password go into MYSQL_PORT, MYSQL_USER and MYSQL_PASSWORD"
         raise InputError(f"MYSQL_HOST must be the name or address of a host, no more: {others}")
     if not (port.isdecimal() and port.isascii() and len(port) <= 5 and 1 <= int(port) <= 65535):
@@ -647,10 +646,7 @@ def size_argument(description: str, name: str, default: int, help: str) -> int:
 # Hints for errors whose own text gives none, by number (mysql.connector.errorcode).
 HINTS = {
     (2002, 2003, 2005): "Is a server running there? The README says how to start one.",
-    (
-        1045,
-        1698,
-    ): "Check MYSQL_USER and MYSQL_PASSWORD, or ~/.my.cnf (and ssl-mode=DISABLED, if set).",
+    (1045, 1698): "Check MYSQL_USER and MYSQL_PASSWORD, or ~/.my.cnf (also ssl-mode=DISABLED).",
     (1044,): f"GRANT ALL ON {DATABASE}.* to this account, or set DATABASE in seed.py to its own.",
     (1049, 1146): "Run python3 seed.py first.",
     (1054, 1264, 1265, 1292, 1364, 1366, 1406): f"Was user_data made by seed.py? If not, {RENAME}.",

@@ -200,7 +200,7 @@ def test_an_account_that_needs_tls_where_it_is_switched_off(encrypted, settings,
     option_file("ssl-mode=DISABLED")
     line = refused(ran("seed.py"))
     assert line.endswith(
-        "Check MYSQL_USER and MYSQL_PASSWORD, or ~/.my.cnf (and ssl-mode=DISABLED, if set)."
+        "Check MYSQL_USER and MYSQL_PASSWORD, or ~/.my.cnf (also ssl-mode=DISABLED)."
     )
 
 

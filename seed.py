@@ -424,7 +424,7 @@ def connection_settings() -> dict[str, Any]:
     socket, host, port = settings.pop("socket", None), settings["host"], settings["port"]
     if socket and not variables["host"] and not variables["port"]:
         settings["unix_socket"] = socket  # but not if another server is named
-    # The host is not repeated, as it may hold a password. (An IPv6 address has more than one colon.)
+    # The host is not repeated: it may hold a password. (An IPv6 address has more than one colon.)
     if any(sign in host for sign in "@/[") or host.count(":") == 1:
         others = "port, user and password go into MYSQL_PORT, MYSQL_USER and MYSQL_PASSWORD"
         raise InputError(f"MYSQL_HOST must be the name or address of a host, no more: {others}")

@@ -55,72 +55,117 @@ class Command(PrivateServer):
         return found
 
 
+def data_is_there(command: Command) -> None:
+    """Give a command the data of an empty server, which take seconds to make."""
+    for kind in ("open", "private"):
+        data = Path(helpers.temporary.name, FAMILY)
+        shutil.copytree(data, command.folder / f"{FAMILY}-{kind}")
+
+
 @pytest.fixture
-def no_data(server, tmp_path):
-    """The command before its first start."""
-    command = Command(tmp_path / "mes g\udce9n\u00e9rateurs d'essai")  # a letter of it in Latin-1
+def command(server, tmp_path):
+    """The command with data that is there already, and no server that runs."""
+    command = Command(tmp_path / "project")
+    data_is_there(command)
     yield command
     command.stop(signal.SIGKILL)
 
 
+@pytest.fixture(scope="module")
+def first(server, tmp_path_factory):
+    """What the first commands in a new project gave; its server runs on.
+
+    Others may enter the project's folder .mysql, and a broken option file is that of the machine.
+    """
+    folder = tmp_path_factory.mktemp("first")
+    (folder / "my.cnf").write_text("[server]\nno-such-option\n[mysqld]\nno-such-option\n")
+    command = Command(folder / "mes g\udce9n\u00e9rateurs d'essai")  # a letter of it in Latin-1
+    command.folder.mkdir(mode=0o755)
+    command.settings["MYSQL_HOME"] = str(folder)
+    script = [sys.executable, command.script, "start"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(script, env={**os.environ, **command.settings}, **pipes) as process:
+        wait_until(command.processes, process)
+        interrupted = helpers.ended(process, signal.SIGINT, signal.SIGINT)
+    left = command.processes()
+    yield SimpleNamespace(
+        command=command,
+        interrupted=interrupted,
+        left=left,
+        start=command("start"),
+        second_start=command("start"),
+    )
+    command.stop(signal.SIGKILL)
+
+
 @pytest.fixture
-def command(no_data):
-    """The command with data that is there already, as they take seconds to make."""
-    for kind in ("open", "private"):
-        data = Path(helpers.temporary.name, FAMILY)
-        shutil.copytree(data, no_data.folder / f"{FAMILY}-{kind}")
-    return no_data
+def running(first):
+    """The command, whose server runs, open to anybody; a test may stop it."""
+    if not first.command.running():
+        assert first.command("start").errors == ""
+    return first.command
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
-def test_a_start_that_is_interrupted_leaves_nothing_and_can_be_repeated(no_data, start, number):
-    process = start(no_data.script, "start", **no_data.settings)
-    wait_until(no_data.processes, process)
+def test_a_start_that_is_interrupted_leaves_nothing(first):
+    # As it was ready for the signal, or not yet
+    assert first.interrupted.status in (128 + signal.SIGINT, -signal.SIGINT)
+    assert (first.interrupted.output, first.interrupted.errors, first.left) == ("", "", [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_start_that_is_ended_leaves_nothing(command, start, number):
+    process = start(command.script, "start", **command.settings)
+    wait_until(command.processes, process)
     done = helpers.ended(process, number, number)
-    assert done.status in (128 + number, -number)  # as it was ready for it, or not yet
-    assert (done.output, done.errors, no_data.processes()) == ("", "", [])
-    if number == signal.SIGINT:  # a start takes seconds: once is enough
-        assert no_data("start").errors == ""
+    assert done.status in (128 + number, -number)
+    assert (done.output, done.errors, command.processes()) == ("", "", [])
 
 
-def test_a_first_start_says_that_the_server_is_empty_and_a_second_that_it_is_ready(no_data):
-    ready = f" is ready at 127.0.0.1:{no_data.port}\n"
-    first, second = no_data("start"), no_data("start")
-    assert (first.status, first.errors) == (second.status, second.errors) == (0, "")
-    assert first.output.endswith(f"{ready}It is empty: run python3 seed.py\n")
-    assert second.output.endswith(ready)
+def test_a_first_start_says_that_the_server_is_empty(first):
+    assert (first.start.status, first.start.errors) == (0, "")
+    ready = f" is ready at 127.0.0.1:{first.command.port}\n"
+    assert first.start.output.endswith(f"{ready}It is empty: run python3 seed.py\n")
 
 
-def test_a_start_with_another_port_than_the_server_that_runs(command):
-    assert command("start").status == 0
-    line = refused(command("start", MYSQL_PORT=str(free_port())))
-    assert line.endswith(f"MYSQL_PORT={command.port}, or stop the server first")
+def test_a_second_start_says_that_the_server_is_ready(first):
+    assert (first.second_start.status, first.second_start.errors) == (0, "")
+    assert first.second_start.output.endswith(f" is ready at 127.0.0.1:{first.command.port}\n")
 
 
-def test_nobody_else_reads_its_files_or_reaches_it_from_elsewhere(command):
-    command.folder.chmod(0o755)
-    assert command("start").status == 0
-    assert command.folder.stat().st_mode & 0o777 == 0o700
-    with socket.create_server(("127.0.0.2", command.port)):
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_names_of_this_machine(running, host):
+    assert running("start", MYSQL_HOST=host).errors == ""
+
+
+def test_a_start_with_another_port_than_the_server_that_runs(running):
+    line = refused(running("start", MYSQL_PORT=str(free_port())))
+    assert line.endswith(f"MYSQL_PORT={running.port}, or stop the server first")
+
+
+def test_nobody_else_reads_its_files(running):
+    assert running.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_nobody_reaches_it_from_elsewhere(running):
+    with socket.create_server(("127.0.0.2", running.port)):
         pass  # no address but 127.0.0.1 is taken
 
 
-def test_it_makes_no_socket(command):
+def test_it_makes_no_socket(running):
     """A folder on a Windows drive could not hold one."""
-    assert command("start").status == 0
-    assert [path for path in command.folder.rglob("*") if path.is_socket()] == []
+    assert [path for path in running.folder.rglob("*") if path.is_socket()] == []
 
 
-def test_its_data_stays_when_it_is_stopped_or_killed(command, settings):
-    assert command("start").status == 0
-    settings(PORT=command.port, PASSWORD="")
-    assert imported(ran("seed.py")) == (1000, 0)
-    command.stop(signal.SIGKILL)
-    assert command("start").errors == ""
+def test_its_data_stays_when_it_is_stopped_or_killed(running, settings):
+    settings(PORT=running.port, PASSWORD="")
+    first = imported(ran("seed.py"))
+    assert sum(first) == 1000
+    running.stop(signal.SIGKILL)
+    assert running("start").errors == ""
     assert imported(ran("seed.py")) == (0, 1000)
-    assert command("stop") == (0, "Stopped; its data stays in .mysql/\n", "")
-    assert "Shutdown complete" in "".join(command.log.read_text(errors="replace").splitlines()[-2:])
-    assert command("start").output.endswith(f":{command.port}\n")  # and not that it is empty
+    assert running("stop") == (0, "Stopped; its data stays in .mysql/\n", "")
+    assert "Shutdown complete" in "".join(running.log.read_text(errors="replace").splitlines()[-2:])
+    assert running("start").output.endswith(f":{running.port}\n")  # and not that it is empty
     assert imported(ran("seed.py")) == (0, 1000)
 
 
@@ -171,9 +216,9 @@ def succeeded(
     connection, attacks: list[str], folder: Path, expected: set[int]
 ) -> dict[str, object]:
     """Return the attacks that get something, or fail for another reason than the expected one."""
-    connection.cmd_query("CREATE DATABASE ALX_prodev")
+    connection.cmd_query("CREATE DATABASE IF NOT EXISTS ALX_prodev")
     connection.database = "ALX_prodev"
-    connection.cmd_query("CREATE TABLE attack (text TEXT)")
+    connection.cmd_query("CREATE TABLE IF NOT EXISTS attack (text TEXT)")
     paths = {"file": f"{folder.parent}/private", "folder": str(folder), "made": f"{folder}/made"}
     outcomes = {}
     for statement in attacks:
@@ -192,10 +237,9 @@ def succeeded(
     }
 
 
-def test_without_a_password_anybody_gets_the_database_and_no_more(command, folder):
-    assert command("start").status == 0
+def test_without_a_password_anybody_gets_the_database_and_no_more(running, folder):
     denied = {1044, 1045, 1142, 1227}
-    with command.connect() as mallory:
+    with running.connect() as mallory:
         assert mallory.info_query("SELECT @@event_scheduler") == ("OFF",)
         assert succeeded(mallory, ATTACKS, folder, denied) == {}
     assert list(folder.iterdir()) == []
@@ -219,11 +263,6 @@ def test_the_account_with_a_password_is_the_only_one(command):
 
 
 def test_with_all_rights_no_files_are_read_or_written(command, folder):
-    """Nor is there what somebody may have planted while no password was needed."""
-    assert command("start").status == 0
-    with command.connect() as mallory:
-        mallory.cmd_query("CREATE DATABASE ALX_prodev")
-    command("stop")
     assert command("start", **VARIABLES).status == 0
     with command.connect(**ACCOUNT) as connection:
         [tmpdir] = connection.info_query("SELECT HEX(@@tmpdir)")  # it is in no encoding
@@ -231,6 +270,18 @@ def test_with_all_rights_no_files_are_read_or_written(command, folder):
         # They are outside of --secure-file-priv.
         assert succeeded(connection, FILES, folder, {1290}) == {}
     assert list(folder.iterdir()) == []
+
+
+def test_with_all_rights_nothing_is_used_that_was_planted_without_a_password(running):
+    data_is_there_too = running.folder / f"{FAMILY}-private"
+    shutil.copytree(Path(helpers.temporary.name, FAMILY), data_is_there_too)
+    with running.connect() as mallory:
+        mallory.cmd_query("CREATE DATABASE IF NOT EXISTS ALX_prodev")
+    running.stop(signal.SIGKILL)
+    assert running("start", **VARIABLES).status == 0
+    with running.connect(**ACCOUNT) as connection:
+        assert connection.info_query("SHOW DATABASES LIKE 'ALX_prodev'") is None
+    running.stop(signal.SIGKILL)
 
 
 def test_starts_at_once(command):
@@ -250,38 +301,53 @@ def test_a_folder_with_broken_contents(command, name):
     assert "start over" in command.refuses()
 
 
-def test_what_is_told_in_one_line(command, tmp_path):
+def test_a_port_that_is_taken(command):
     with socket.create_server(("127.0.0.1", command.port)):
         line = command.refuses()
     assert line.startswith(f"cannot listen on 127.0.0.1:{command.port} (Address already in use): ")
     assert f"export MYSQL_PORT={command.port + 1}" in line
+
+
+def test_an_account_that_cannot_log_in(command):
     command.log.write_text("[ERROR] of another start\n")
     line = command.refuses(MYSQL_USER="a" * 200, MYSQL_PASSWORD="secret-word")
     assert "cannot log in: " in line
     assert "secret-word" not in line
     assert "another start" not in line
-    with open(command.folder / "lock", "w") as lock:  # as by a server whose pid file is lost
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "mysqld.pid is gone; to end that server: pkill -f " in command.refuses()
+
+
+def test_a_host_that_is_not_this_machine(command):
     line = command.refuses(MYSQL_HOST="db.example.com")
     told = "MYSQL_HOST is db.example.com, but this command starts a server on this machine only: "
     assert line == f"{told}unset MYSQL_HOST"
+
+
+def test_a_file_in_the_folders_place(command):
     shutil.rmtree(command.folder)
     command.folder.write_text("")
     assert "start over" in command.refuses()
-    server = helpers.ThrowAwayServer(tmp_path / "server", free_port(), "p")
-    with pytest.raises(ServerError, match="no-such-option"):
-        server.start("--no-such-option")
 
 
-def test_a_folder_that_a_server_of_another_host_uses(command):
-    """A container that shares the folder: its process ids mean nothing here."""
+LOCKED = {  # what the lock's holder has written into it: what is told
+    "": "mysqld.pid is gone; to end that server: pkill -f ",
+    "c0ffee": "is in use by a server on the host c0ffee: stop it there",  # a container
+}
+
+
+@pytest.mark.parametrize("host", LOCKED)
+def test_a_folder_that_another_server_uses(command, host):
     with open(command.folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write("c0ffee")
+        lock.write(host)
         lock.flush()
-        assert "is in use by a server on the host c0ffee: stop it there" in command.refuses()
-    assert command("start").status == 0  # it has ended there
+        assert LOCKED[host] in command.refuses()
+
+
+def test_a_lock_that_a_dead_server_of_another_host_has_left(not_started):
+    not_started.folder.mkdir()
+    Path(not_started.folder, "lock").write_text("c0ffee")
+    not_started.start()
+    assert not_started.running()
 
 
 def test_programs_outside_of_path(command, monkeypatch, tmp_path):
@@ -349,8 +415,9 @@ def test_a_file_system_without_permissions_is_told(not_started, monkeypatch, set
 
 def test_a_server_that_dies_while_it_starts_is_not_waited_for(not_started):
     not_started.seconds = 5  # which would be told
-    with pytest.raises(ServerError, match="the server ended with exit status .*no-such-option"):
-        not_started.start("--no-such-option")
+    # An option that ends both families at once; one that they do not know is noticed late.
+    with pytest.raises(ServerError, match="the server ended with exit status .*Unknown suffix"):
+        not_started.start("--lower-case-table-names=9x")
 
 
 def test_a_start_that_takes_too_long_is_given_up(not_started):
@@ -358,13 +425,3 @@ def test_a_start_that_takes_too_long_is_given_up(not_started):
     with pytest.raises(ServerError, match=r"the server did not start within 0\.05 seconds: "):
         not_started.start()
     assert not_started.process.poll() is not None  # nothing is left
-
-
-def test_no_option_file_of_the_machine_is_read(command, tmp_path):
-    (tmp_path / "my.cnf").write_text("[server]\nno-such-option\n[mysqld]\nno-such-option\n")
-    assert command("start", MYSQL_HOME=str(tmp_path)).errors == ""
-
-
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-def test_names_of_this_machine(command, host):
-    assert command("start", MYSQL_HOST=host).errors == ""

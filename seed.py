@@ -422,10 +422,12 @@ def connection_settings() -> dict[str, Any]:
     settings |= read_option_file(os.path.expanduser("~/.my.cnf"))
     settings |= {name: value for name, value in variables.items() if value}
     socket, host, port = settings.pop("socket", None), settings["host"], settings["port"]
-    if socket and not variables["host"] and not variables["port"]:
+    if socket and host == "localhost" and not variables["host"] and not variables["port"]:
         settings["unix_socket"] = socket  # but not if another server is named
-    # The host is not repeated: it may hold a password. (An IPv6 address has more than one colon.)
-    if any(sign in host for sign in "@/[") or host.count(":") == 1:
+    # The host is not repeated: it may hold a password. An IPv6 address, up to its zone, has more
+    # than one colon, and no other letters than hexadecimal digits.
+    is_ipv6 = host.count(":") > 1 and not host.partition("%")[0].strip("0123456789abcdefABCDEF:.")
+    if any(sign in host for sign in "@/[ ") or (":" in host and not is_ipv6):
         others = "port, user and password go into MYSQL_PORT, MYSQL_USER and MYSQL_PASSWORD"
         raise InputError(f"MYSQL_HOST must be the name or address of a host, no more: {others}")
     if not (port.isdecimal() and port.isascii() and len(port) <= 5 and 1 <= int(port) <= 65535):
@@ -446,7 +448,8 @@ def read_option_file(path: str) -> dict[str, str]:
     """Return the OPTIONS that the [client] group of an option file sets.
 
     A missing or world-writable file counts as empty. (The driver's option_files is no help: it
-    ignores ssl-mode and keeps the quotes of a password.) Raises what option_value() does.
+    ignores ssl-mode and keeps the quotes of a password.) Raises InputError for a TLS option that
+    would be ignored, and what option_value() does.
     """
     group = ""
     options: dict[str, str] = {}
@@ -460,6 +463,11 @@ def read_option_file(path: str) -> dict[str, str]:
                 group = line[1:].partition("]")[0].strip().lower()
             elif group == "client" and equals and name in OPTIONS.split():
                 options[name] = option_value(value)
+            elif group == "client" and name.removeprefix("loose_").startswith(("ssl", "tls")):
+                known = "ssl-mode, ssl-ca, ssl-cert and ssl-key can be used, each with a value"
+                raise InputError(
+                    f"~/.my.cnf: {name.replace('_', '-')}: of the TLS options, {known}"
+                )
     return options
 
 

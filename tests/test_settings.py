@@ -48,19 +48,35 @@ def test_what_is_no_option_file_is_passed_over(option_file, no_variables, tmp_pa
 
 def test_the_environment_comes_before_the_option_file(option_file, no_variables, settings):
     option_file(
-        *("host=elsewhere", "port=3399", "user=ann", "password='12%3#4'", "socket=/other.sock"),
+        *("host=elsewhere", "port=3399", "user=ann", "password='12%3#4'"),
         *("connect_timeout = 3", "compress", "user", "[mysql]", "user=ben"),
     )
     expected = {**DEFAULTS, "host": "elsewhere", "port": 3399, "user": "ann", "password": "12%3#4"}
-    assert seed.connection_settings() == {**expected, "unix_socket": "/other.sock"}
+    assert seed.connection_settings() == expected
     settings(USER="cem", PASSWORD="'quoted'")
     expected |= {"user": "cem", "password": "'quoted'"}
-    assert seed.connection_settings() == {**expected, "unix_socket": "/other.sock"}
-    # The socket is that of another server than the one named.
-    settings(HOST="127.0.0.2")
-    assert seed.connection_settings() == {**expected, "host": "127.0.0.2"}
+    assert seed.connection_settings() == expected
+    settings(HOST="127.0.0.2", PORT=3307)
+    assert seed.connection_settings() == {**expected, "host": "127.0.0.2", "port": 3307}
+
+
+@pytest.mark.parametrize("host", ["", "host=localhost"])
+def test_a_socket_is_this_machines(option_file, no_variables, settings, host):
+    option_file("socket=/a.sock", host, "port=3399")
+    expected = {**DEFAULTS, "port": 3399}
+    assert seed.connection_settings() == {**expected, "unix_socket": "/a.sock"}
+    settings(USER="ann")
+    assert seed.connection_settings() == {**expected, "user": "ann", "unix_socket": "/a.sock"}
+    # It is that of another server than the one named.
+    settings(HOST="localhost", USER="")
+    assert seed.connection_settings() == expected
     settings(HOST="", PORT=3307)
-    assert seed.connection_settings() == {**expected, "port": 3307}
+    assert seed.connection_settings() == {**DEFAULTS, "port": 3307}
+
+
+def test_a_socket_beside_another_host_is_not_used(option_file, no_variables):
+    option_file("socket=/a.sock", "host=db.example.com")
+    assert seed.connection_settings() == {**DEFAULTS, "host": "db.example.com"}
 
 
 @pytest.mark.parametrize("mode", ["DISABLED", "PREFERRED", "REQUIRED", "VERIFY_IDENTITY", None])
@@ -122,7 +138,7 @@ def test_a_value_with_a_nul_character(option_file, no_variables):
 
 
 URLS = ["mysql://ann:secret@db.example.com:25060/db", "ann:secret@db.example.com", "db/secret"]
-URLS += ["db.example.com:25060", "[::1]:3306", "ann@db.example.com"]
+URLS += ["db.example.com:25060", "[::1]:3306", "ann@db.example.com", "ann:secret:db"]
 
 
 @pytest.mark.parametrize("host", URLS)
@@ -136,14 +152,21 @@ def test_a_host_that_is_more_than_a_host_is_not_repeated(option_file, no_variabl
     assert refused(ran("4-stream_ages.py")) == told
 
 
-@pytest.mark.parametrize("host", ["::1", "fe80::1%eth0", "db.example.com", "127.0.0.1", "db_1"])
+def test_a_blank_host(option_file, no_variables, settings):
+    settings(HOST=" ")
+    assert refused(ran("4-stream_ages.py")).startswith("MYSQL_HOST must be the name or address of")
+
+
+@pytest.mark.parametrize(
+    "host", ["::1", "fe80::1%eth0", "::FFFF:10.0.0.1", "db.example.com", "127.0.0.1", "db_1"]
+)
 def test_hosts(option_file, no_variables, settings, host):
     settings(HOST=host)
     assert seed.connection_settings()["host"] == host
 
 
 @pytest.mark.parametrize("mode", ["VERIFY_CA", "VERIFY_IDENTITY"])
-@pytest.mark.parametrize("option", ["", "ssl-ca=/no/such.pem", "ssl-ca=", "ssl-ca"])
+@pytest.mark.parametrize("option", ["", "ssl-ca=/no/such.pem", "ssl-ca="])
 def test_verification_without_a_ca(option_file, no_variables, mode, option):
     option_file(f"ssl-mode={mode}", option)
     line = refused(ran("4-stream_ages.py"))
@@ -233,7 +256,6 @@ def test_no_file_is_sent_on_a_servers_demand(seeded, with_global, option_file):
 OTHERS = {  # what is no option for this client
     "ort=1": "part of a name",
     "socke=/x": "part of a name",
-    "ssl=1": "part of a name",
     "host port=x": "two names",
     "[clients]\nuser=no": "another group",
     "[client-x]\nuser=no": "another group",
@@ -246,6 +268,19 @@ OTHERS = {  # what is no option for this client
 def test_what_is_no_option_is_passed_over(option_file, no_variables, options):
     option_file(options)
     assert seed.connection_settings() == DEFAULTS
+
+
+TLS_OPTIONS = ["ssl", "ssl=1", "ssl-verify-server-cert=ON", "ssl-crl=/x", "tls-version=TLSv1.3"]
+TLS_OPTIONS += ["loose-ssl-mode=REQUIRED", "ssl_mode", "ssl-ca", "ssl-passphrase=secret"]
+
+
+@pytest.mark.parametrize("option", TLS_OPTIONS)
+def test_no_tls_option_is_passed_over(option_file, no_variables, option):
+    option_file(option)
+    name = option.partition("=")[0].replace("_", "-")
+    known = "ssl-mode, ssl-ca, ssl-cert and ssl-key can be used, each with a value"
+    told = f"~/.my.cnf: {name}: of the TLS options, {known}"
+    assert refused(ran("4-stream_ages.py")) == told
 
 
 @pytest.mark.parametrize(

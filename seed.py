@@ -354,7 +354,7 @@ class UserCursor(DriverCursor):
         """Send a query for the columns; all rows of the previous query must have been fetched."""
         self._rows = self.no_rows
         super().execute(*args, **kwargs)
-        if self.column_names != self.columns:
+        if self.column_names != tuple(self.columns):
             raise InputError(f"the query gives {self.column_names} instead of {self.columns}")
         self._rows = self._read_rows()
 
@@ -377,6 +377,9 @@ class UserCursor(DriverCursor):
             if len(rows) == 1:
                 raise InputError(row_fault(self.columns, rows[0], error)) from error
             return chain.from_iterable(self._convert([row]) for row in rows)
+
+    def __next__(self) -> Any:  # the driver's takes an InterfaceError for the end
+        return next(self._rows)
 
     def fetchone(self) -> Any:
         return next(self._rows, None)
@@ -620,7 +623,7 @@ def is_conflict(error: mysql.connector.Error) -> bool:
 
 def row_fault(columns: tuple[str, ...], row: tuple[bytes, ...], error: Exception) -> str:
     """Return the message for a row that cannot be converted, with the column and what to do."""
-    values = [value if value is None else value.decode(errors="replace") for value in row]
+    values = [value if value is None else value.decode(errors="replace")[:99] for value in row]
     reason = str(error)
     for name, value in zip(columns, values):
         if value is None:
@@ -659,7 +662,7 @@ HINTS = {
     (1049, 1146): "Run python3 seed.py first.",
     (1054, 1264, 1265, 1292, 1364, 1366, 1406): f"Was user_data made by seed.py? If not, {RENAME}.",
     (1153,): "Raise max_allowed_packet on the server, or lower BATCH_SIZE in seed.py.",
-    (1290, 1836): "This server is a replica, or read-only: use the address of the writer.",
+    (1290, 1836): "If this server is read-only (a replica), use the address of the writer.",
     (2026, 2061, 3159): "Check the TLS settings in ~/.my.cnf.",
 }
 

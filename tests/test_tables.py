@@ -196,9 +196,9 @@ def test_another_table_of_a_similar_name(empty):
     assert query("SELECT COUNT(*) FROM userXdata") == [(0,)]
 
 
-NAMES = ["'", "\\", "\\'", '"', "%s", "a\nb", "`", "?", "😀", "x'61'", "''", "{}", "x;y\tz"]
-NAMES += ["O'Brien, Jr.", "%s %(name)s", "'; DROP TABLE user_data; --", "a\r\nb", "😀" * 255]
-NAMES += ['say "hi" , Ann', 'two\n"lines" , Ann', '5" , "pipe', "a , b", 'in\nx," , y', 'x," , y']
+NAMES = ["'", "\\", "\\'", '"', "%s", "`", "?", "😀", "x'61'", "''", "{}", "x;y\tz"]
+NAMES += ["O'Brien, Jr.", "%s %(name)s", "'; DROP TABLE user_data; --", "😀" * 255]
+NAMES += ['say "hi" , Ann', '"x" , Ann', '5" , "pipe', "a , b", 'x," , y']
 MODES = ["", "NO_BACKSLASH_ESCAPES,ANSI_QUOTES,PAD_CHAR_TO_FULL_LENGTH"]
 MODES += ["ORACLE", "EMPTY_STRING_IS_NULL"] if FAMILY == "mariadb" else []
 
@@ -259,7 +259,7 @@ def test_a_cursor_of_ones_own(seeded):
 
     no_result = pytest.raises(mysql.connector.InterfaceError, match="No result set to fetch from")
     with seed.open_stream(cursor_class=Emails) as cursor:
-        for fetch in (cursor.fetchone, cursor.fetchmany, cursor.fetchall):
+        for fetch in (cursor.fetchone, cursor.fetchmany, cursor.fetchall, cursor.__next__):
             with no_result:  # no query yet
                 fetch()
         cursor.execute("SELECT email FROM user_data LIMIT 0")
@@ -272,13 +272,13 @@ def test_a_cursor_of_ones_own(seeded):
         with pytest.raises(seed.InputError, match="undecode") as error:
             cursor.fetchone()
         assert isinstance(error.value.__cause__, AttributeError)
-        for fetch in (cursor.fetchone, cursor.fetchmany, cursor.fetchall) * 2:
+        for fetch in (cursor.fetchone, cursor.fetchmany, cursor.fetchall, cursor.__next__) * 2:
             with no_result:  # that was not the end
                 fetch()
 
     # Of another table: its column is named, and nobody is told to rename user_data.
     class Films(seed.UserCursor):
-        columns = ("title",)
+        columns = ["title"]
 
         def convert(self, rows):
             return [title.decode() for (title,) in rows]

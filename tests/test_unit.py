@@ -233,7 +233,7 @@ def test_a_connection_is_given_up_after_ten_seconds():
 HINTS = {
     1044: "GRANT ALL ON ALX_prodev.* to this account",
     1153: "Raise max_allowed_packet on the server",
-    1290: "use the address of the writer",
+    1290: "If this server is read-only (a replica), use the address of the writer",
     1836: "use the address of the writer",
     2005: "Is a server running there?",
     2061: "Check the TLS settings",

@@ -65,14 +65,18 @@ def connect_db(database: str | None = None) -> Connection:
     """
     settings = connection_settings()  # host, port, user, password, TLS: see below
     ssl_mode = settings.pop("ssl_mode")
-    connection: Connection = mysql.connector.connect(  # type: ignore[assignment]
-        **settings,
-        database=database,
-        collation="utf8mb4_general_ci",  # with the driver's default, ProxySQL may use utf8mb3
-        init_command=SESSION,
-        connect_timeout=CONNECT_TIMEOUT,
-        allow_local_infile=False,  # no server may ask this client for a file
-    )
+    try:
+        connection: Connection = mysql.connector.connect(  # type: ignore[assignment]
+            **settings,
+            database=database,
+            collation="utf8mb4_general_ci",  # with the driver's default, ProxySQL may use utf8mb3
+            init_command=SESSION,
+            connect_timeout=CONNECT_TIMEOUT,
+            allow_local_infile=False,  # no server may ask this client for a file
+        )
+    except RuntimeError as error:  # the C extension's, for words that are not UTF-8 (in French)
+        refused = "the server refused the login, in words that the driver cannot read"
+        raise InputError(f"{refused}: check the user and the password") from error
     check_tls(connection, ssl_mode)
     return connection
 

@@ -148,6 +148,14 @@ def test_an_account_that_logs_in_another_way(server, account):
     assert hint in refused(ran("4-stream_ages.py"))
 
 
+@pytest.mark.skipif(FAMILY != "mariadb", reason="MySQL brings no other languages here")
+def test_a_login_that_is_refused_in_french(server, settings, with_global):
+    """Before the login the server uses no UTF-8, and the C extension raises a RuntimeError."""
+    with_global("lc_messages", "fr_FR")
+    settings(PASSWORD="wrong")
+    assert re.search("user and (the password$|MYSQL_PASSWORD)", refused(ran("4-stream_ages.py")))
+
+
 @pytest.mark.skipif(FAMILY != "mysql", reason="MariaDB lets in without TLS")
 def test_an_account_that_is_let_in_only_over_tls(account, option_file):
     account("ann")

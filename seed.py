@@ -554,10 +554,12 @@ def make_user(name: str, email: str, age: str, user_id: str | None = None) -> Us
         raise InputError(f"user_id {user_id[:40]!r} is not a UUID")
     if not 1 <= len(name) <= 255:
         raise InputError(f"name {name[:40]!r} does not have 1 to 255 characters")
-    if email.count("@") != 1 or email.strip("@") != email or len(email) > 255:
-        raise InputError(
-            f"email {email[:40]!r} is not an address with one @, of up to 255 characters"
-        )
+    if "\n" in name or "\r" in name:
+        raise InputError(f"name {name[:40]!r} has a line break: is a quote missing before it?")
+    one_word = email.count("@") == 1 and email.strip("@") == email and email.split() == [email]
+    if not one_word or len(email) > 255:
+        wanted = "an address with one @ and no spaces, of up to 255 characters"
+        raise InputError(f"email {email[:40]!r} is not {wanted}")
     if not (age.isdecimal() and age.isascii() and len(age.lstrip("0")) <= 3):
         raise InputError(f"age {age[:40]!r} is not a number from 0 to 999, written in digits only")
     return (key, name, email, age)

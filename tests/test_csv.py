@@ -17,7 +17,8 @@ HEX = ID.replace("-", "")
 GOOD = f"{ID},Ann,ann@example.com,30"
 HEAD = f"user_id,name,email,age\n{GOOD}\n"
 AGE = "is not a number from 0 to 999, written in digits only"
-EMAIL = "is not an address with one @, of up to 255 characters"
+EMAIL = "is not an address with one @ and no spaces, of up to 255 characters"
+BREAK = "has a line break: is a quote missing before it?"
 NAME = "does not have 1 to 255 characters"
 LINE = "not UTF-8 text: save the file as UTF-8"
 DAMAGED = "damaged text: U+FFFD marks a lost character"
@@ -48,7 +49,10 @@ WRONG = {  # text of a file: line and reason
     **{f"{HEAD}{ID},{name},a@b,30": f"3: name '' {NAME}" for name in ("", "  ", '"  "')},
     f"{HEAD}{ID},{'n' * 256},a@b,30": f"3: name '{'n' * 40}' {NAME}",
     f"{HEAD}{ID},Ann,{'e' * 250}@a.org,30": f"3: email '{'e' * 40}' {EMAIL}",
-    **{f"{HEAD}{ID},Ann,{mail},30": f"3: email '{mail}' {EMAIL}" for mail in ("", "x", "@", "a@")},
+    **{
+        f"{HEAD}{ID},Ann,{mail},30": f"3: email '{mail}' {EMAIL}"
+        for mail in ("", "x", "@", "a@", "a b@c")
+    },
     **{f"{HEAD}{ID},Ann,{mail},30": "3: email '" for mail in ("a@b@c", " @b", "@b ", '" @b"')},
     **{f"{HEAD}{ID},Ann,a@b,{age}": f"3: age '{age[:40]}' {AGE}" for age in AGES},
     # What is not CSV text, and lines as an editor counts them
@@ -69,8 +73,12 @@ WRONG = {  # text of a file: line and reason
     b"name,email,age\r" + b"Ann,a@b,30\r" + b"Ben,a@b,x\r": f"3: age 'x' {AGE}",
     b"\n \n\nname,email,age\n\nBen,a@b,x\n": f"6: age 'x' {AGE}",
     b'name,email,age\n\n"Ann\nof\r\nLine",a@b,1\n\nBen,a@b,old\n"C\n",a@b,x\n': (
-        f"7: age 'old' {AGE}; 8: age 'x' {AGE}; nothing was inserted"
+        f"3: name 'Ann\\nof\\r\\nLine' {BREAK}; 7: age 'old' {AGE}; 8: age 'x' {AGE}; nothing was"
     ),
+    # One user too few, if the quotes were believed
+    'name,email,age\n"Ann,a@b,3\nBen,b@b,4\nC,",c@b,5\n': "2: name 'Ann,a@b,3\\nBen,b@b,4\\nC,'",
+    'name,email,age\nAnn,"a@b,3\nBen",4\n': f"2: email 'a@b,3\\nBen' {EMAIL}",
+    'name,email,age\n"a\rb",a@b,3\n': f"2: name 'a\\rb' {BREAK}",
     # The first ten bad rows, each reason once
     "name,email,age\n" + "Ann,a@b,30\nAnn,a@b,x\n" * 25: (
         f"3, 5, 7, 9, 11, 13, 15, 17, 19, 21: age 'x' {AGE}; nothing was inserted"

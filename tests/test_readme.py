@@ -107,7 +107,7 @@ def test_a_block_runs_as_it_stands(done, place):
 
 
 def test_every_block_is_of_a_known_kind():
-    shown = {"", "text", "sql", "json", "ini", "mermaid", "bash"}
+    shown = {"", "text", "sql", "json", "ini", "mermaid", "bash", "py"}  # py: see test_exercises
     kinds = {info for info, text in BLOCKS if not is_run(info, text) and " " not in info}
     assert kinds <= shown
     assert [text for info, text in BLOCKS if info == "bash" and "-m pytest" in text] == [THE_SUITE]

@@ -1,0 +1,351 @@
+#!/usr/bin/env python3
+"""Check a solution of one of the README's exercises, property by property.
+
+    python3 tests/check_exercise.py my_every.py      one line for each property
+    python3 tests/check_exercise.py --all FOLDER     one line for each file, for a teacher
+
+--exercise says which one it is; else a function that the file defines, or a word in its name
+(my_csv.py). The file runs in a process of its own, but it may do all that you may do.
+"""
+
+import argparse
+import contextlib
+import csv
+import gc
+import io
+import json
+import multiprocessing
+import os
+import re
+import sys
+import time
+import traceback
+import tracemalloc
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from itertools import chain, count, dropwhile, islice
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+PROJECT = Path(__file__).resolve().parent.parent
+SECONDS = 20  # for a file
+MOST = 100_000  # characters that a file may print, and items that it may read for three values
+Holds = Callable[[str], contextlib.AbstractContextManager[None]]  # see check()
+
+
+class Exercise(NamedTuple):
+    """A function that yields values from its items, or what a file prints, or both."""
+
+    section: str  # of the README, which explains it
+    call: Callable[..., Any] | None = None  # calls the function, with its items and a number n
+    right: Callable[[list[Any], int], list[Any]] = lambda items, n: items  # what it should yield
+    reads: int = 1  # how many items the first value needs, for n = 2
+    item: Callable[[int], Any] = lambda number: number + 1  # how items are made
+    more: Callable[[Callable[..., Any], Holds], None] | None = None  # what else holds for it
+    output: Callable[[str, list[Any]], tuple[Any, Any]] | None = None  # what is to be the same
+
+
+def counted_prints(counted: Callable[..., Any], holds: Holds) -> None:
+    with holds("prints the number at the end"):
+        same([5], numbers(output_of(lambda: list(counted("abcde")))), "the number")
+    with holds("prints the number when its loop is left"):
+        same([1], numbers(output_of(lambda: next(counted(count())))), "the number")
+
+
+def numbers(text: str) -> list[int]:
+    return sorted(map(int, re.findall(r"\d+", text)))
+
+
+def name_and_age(user: dict[str, Any]) -> tuple[str, int]:
+    return user["name"], int(user["age"])
+
+
+def json_of_the_young(text: str, users: list[Any]) -> tuple[Any, Any]:
+    expected = [name_and_age(user) for user in users if user["age"] < 30][:3]
+    return expected, [name_and_age(json.loads(line)) for line in text.splitlines()]
+
+
+def csv_of_the_old(text: str, users: list[Any]) -> tuple[Any, Any]:
+    expected = [name_and_age(user) for user in users if user["age"] > 115]
+    return expected, [name_and_age(row) for row in csv.DictReader(text.splitlines())]
+
+
+def names_of_four(text: str, users: list[Any]) -> tuple[Any, Any]:
+    names = {user["name"] for user in users if user["name"] in text}
+    return [user["name"] for user in users[:4]], sorted(names, key=text.index)
+
+
+def signs_of_decades(text: str, users: list[Any]) -> tuple[Any, Any]:
+    decades = [user["age"] // 10 for user in users]
+    expected = [decades.count(decade) // 5 for decade in sorted({*decades})]
+    return expected, [line.count("#") for line in text.splitlines()]
+
+
+def numbers_of_two_loops(text: str, users: list[Any]) -> tuple[Any, Any]:
+    ages = [user["age"] for user in users]
+    first = next(number for number, age in enumerate(ages, 1) if age < 30)
+    return sorted([first, len(ages), max(ages)]), numbers(text)
+
+
+EXERCISES = {  # by the name of the function, or by a word in the file's name
+    "every": Exercise(
+        "What a generator is",
+        call=lambda every, items, n: every(n, items),
+        right=lambda items, n: items[n - 1 :: n],
+        reads=2,
+    ),
+    "younger_than": Exercise(
+        "Task 1: stream users one by one",
+        call=lambda younger_than, users, n: younger_than(users, 20 * n),
+        right=lambda users, n: [user for user in users if user["age"] < 20 * n],
+        reads=2,
+        item=lambda number: {"name": f"User {number}", "age": (60 + 7 * number) % 61},
+        output=json_of_the_young,
+    ),
+    "batched": Exercise(
+        "Task 2: process users in batches",
+        call=lambda batched, items, n: batched(n, items),
+        right=lambda items, n: [items[place : place + n] for place in range(0, len(items), n)],
+        reads=2,
+    ),
+    "csv": Exercise("Task 2: process users in batches", output=csv_of_the_old),
+    "pages": Exercise("Task 3: page through users lazily", output=names_of_four),
+    "histogram": Exercise("Task 4: average ages in constant memory", output=signs_of_decades),
+    "counted": Exercise(
+        "Patterns and good habits",
+        call=lambda counted, items, n: counted(items),
+        more=counted_prints,
+        output=numbers_of_two_loops,
+    ),
+}
+
+
+class Failed(BaseException):
+    """A property does not hold. (No Exception, so that the learner's code does not catch it.)"""
+
+
+def same(expected: Any, came: Any, what: str) -> None:
+    if expected != came:
+        raise Failed(f"expected {what} {expected!r:.200}, came {came!r:.200}")
+
+
+class Output(io.StringIO):
+    """What is printed: kept, and cut."""
+
+    def write(self, text: str) -> int:
+        if self.tell() + len(text) > MOST:
+            raise Failed(f"expected a few lines of output, came more than {MOST:,} characters")
+        return super().write(text)
+
+
+def output_of(work: Callable[[], object]) -> str:
+    with contextlib.redirect_stdout(Output()) as output:
+        work()
+    return output.getvalue()
+
+
+class Source:
+    """An iterator that counts how often it is asked for an item."""
+
+    def __init__(self, items: Iterator[Any]) -> None:
+        self.items, self.asked = items, 0
+
+    def __iter__(self) -> "Source":
+        return self
+
+    def __next__(self) -> Any:
+        self.asked += 1
+        if self.asked > MOST:
+            raise Failed(f"expected three values, came more than {MOST:,} items")
+        return next(self.items)
+
+
+def check_function(exercise: Exercise, function: Callable[..., Any], holds: Holds) -> None:
+    """See what holds for each function that yields values from its items."""
+
+    def call(items: Any, n: int = 2) -> Any:
+        return exercise.call(function, items, n)
+
+    def endless() -> Iterator[Any]:
+        return map(exercise.item, count())
+
+    def closing(ends: list[str]) -> Iterator[Any]:
+        try:
+            yield from islice(endless(), 5)
+        finally:
+            ends.append("closed")
+
+    with holds("gives the right values"):
+        for size, n in [(6, 2), (7, 2), (1, 2), (0, 2), (7, 3), (3, 1), (2, 5)]:
+            items = list(islice(endless(), size))
+            same(exercise.right(items, n), list(call(items, n)), f"from {items} and {n}:")
+    with holds("is a generator, which reads nothing before its first next()"):
+        source = Source(islice(endless(), 9))
+        result = call(source)
+        if not hasattr(result, "__next__"):
+            raise Failed(f"expected a generator, came a {type(result).__name__}")
+        same(0, source.asked, "items read:")
+    with holds("reads no more than its values need"):
+        source = Source(endless())
+        next(iter(call(source)))
+        same(exercise.reads, source.asked, "for the first value, items read:")
+    with holds("works on an endless source"):
+        values = list(islice(call(Source(endless())), 3))
+        same(exercise.right(list(islice(endless(), 99)), 2)[:3], values, "the values")
+    with holds("asks for nothing after its end"):
+        source = Source(islice(endless(), 5))
+        result = iter(call(source))
+        list(result)
+        asked = source.asked
+        next(result, None)
+        same(asked, source.asked, "requests to its source:")
+    with holds("closes its source when it is closed early"):
+        ends: list[str] = []
+        result = iter(call(closing(ends)))
+        next(result)
+        getattr(result, "close", bool)()
+        del result
+        gc.collect()
+        same(["closed"], ends, "the source to be")
+    with holds("lets an error of its source through"), contextlib.suppress(ZeroDivisionError):
+        came = list(call(chain(islice(endless(), 5), (1 // zero for zero in [0]))))
+        raise Failed(f"expected the source's ZeroDivisionError, came {came}, as if it were whole")
+    with holds("needs the same memory for any number of items"):
+        tracemalloc.start()
+        for _ in call(islice(endless(), MOST)):
+            pass
+        kib = tracemalloc.get_traced_memory()[1] // 1024
+        tracemalloc.stop()
+        if kib > 200:
+            raise Failed(f"expected less than 200 KiB for {MOST:,} items, came {kib:,} KiB")
+    if exercise.more:
+        exercise.more(function, holds)
+
+
+def told(error: BaseException, file: Path) -> str:
+    """Return what failed; of a traceback, what begins in the learner's file."""
+    if isinstance(error, Failed):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    frames = [*dropwhile(lambda frame: frame.filename != str(file), frames)]
+    theirs = traceback.format_list([frame for frame in frames if frame.filename != __file__])
+    lines = "".join(theirs + traceback.format_exception_only(error))
+    return f"expected no error, came {type(error).__name__}\n{lines.rstrip():.3000}"
+
+
+def check(file: Path, name: str, report: Callable[[tuple[str, str | None]], object]) -> None:
+    """Report each promise, first with None, then with what failed ("" for nothing)."""
+    failed = []
+
+    @contextlib.contextmanager
+    def holds(promise: str) -> Iterator[None]:
+        report((promise, None))
+        try:
+            yield
+            report((promise, ""))
+        except BaseException as error:
+            failed.append(promise)
+            report((promise, told(error, file)))
+
+    exercise, variables, text = EXERCISES[name], {"__name__": "__main__"}, ""
+    if exercise.output:
+        with holds("finds the server, as seed.py does"):
+            connection = import_module("seed").connect_db()
+            before = connections(connection)
+    with holds("runs to its end"):
+        code = compile(file.read_bytes(), file, "exec")
+        text = output_of(lambda: exec(code, variables))
+    if exercise.output and not failed:
+        with open(PROJECT / "user_data.csv", encoding="utf-8", newline="") as lines:
+            users = sorted(csv.DictReader(lines), key=itemgetter("user_id"))
+        users = [{**user, "age": int(user["age"])} for user in users]
+        with holds("prints what the exercise asks for"):
+            try:
+                expected, came = exercise.output(text, users)
+            except (KeyError, TypeError, ValueError):
+                form = "the form that the exercise asks for"
+                raise Failed(f"expected {form}, came {text!r:.200}") from None
+            same(expected, came, "for the 1,000 users:")
+        with holds("leaves no connection open at its end"):
+            wait_until = time.monotonic() + 1  # the server notices within some milliseconds
+            while (left := connections(connection) - before) and time.monotonic() < wait_until:
+                gc.collect()
+            same(0, len(left), "connections (a generator in a variable keeps its own):")
+    if exercise.call and "runs to its end" not in failed:
+        with holds(f"defines {name}()"):
+            same(True, callable(variables.get(name)), f"that {name} is a function:")
+        if callable(variables.get(name)):
+            check_function(exercise, variables[name], holds)
+
+
+def connections(connection: Any) -> set[Any]:
+    query = "SELECT id FROM information_schema.processlist WHERE command <> 'Daemon'"
+    return {*import_module("seed").query(connection, query)}
+
+
+def check_in_a_process(file: Path, name: str, pipe: Any) -> None:
+    for number in (1, 2):  # for what is not printed by Python
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    sys.path[:0] = [str(file.parent), str(PROJECT)]
+    check(file, name, pipe.send)
+
+
+def checked(file: Path, name: str) -> Iterator[tuple[str, str]]:
+    """Yield each promise with what failed ("" for nothing), from a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=check_in_a_process, args=(file.resolve(), name, theirs))
+    process.start()
+    theirs.close()
+    end, promise, failure = time.monotonic() + SECONDS, "starts", None
+    with contextlib.suppress(EOFError):  # its end
+        while ours.poll(max(0, end - time.monotonic())):
+            promise, failure = ours.recv()
+            if failure is not None:
+                yield promise, failure
+    if failure is None:
+        yield promise, f"expected an end within {SECONDS} seconds, came none"
+    process.kill()
+    process.join()
+
+
+def exercise_of(file: Path) -> str | None:
+    """Return the name of the exercise that a file solves, or None."""
+    text = file.read_text(encoding="utf-8", errors="replace")
+    defined = [name for name in EXERCISES if f"\ndef {name}(" in f"\n{text}"]
+    named = [name for name in EXERCISES if name in file.stem]
+    return next(iter(defined + named), None)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("FILE", type=Path)
+    parser.add_argument("--exercise", choices=EXERCISES)
+    parser.add_argument("--all", action="store_true", help="FILE is a folder: check its files")
+    arguments = parser.parse_args()
+    file, failures = arguments.FILE, 0
+    if arguments.all:
+        for file in sorted(arguments.FILE.glob("*.py")):
+            name = arguments.exercise or exercise_of(file)
+            results = list(checked(file, name)) if name else [("is a known exercise", "no")]
+            wrong = [promise for promise, failure in results if failure]
+            failures += bool(wrong)
+            said = "ok" if not wrong else f"FAIL: {'; '.join(wrong)}"
+            print(f"{file.name:24} {name or '-':12} {said}", flush=True)
+        sys.exit(failures > 0)
+    name = arguments.exercise or exercise_of(file)
+    if not name:
+        parser.error(f"which exercise is {file}? --exercise {{{','.join(EXERCISES)}}}")
+    for promise, failure in checked(file, name):
+        failures += bool(failure)
+        reason, _, lines = failure.partition("\n")
+        where = f'{reason} (README, "{EXERCISES[name].section}")\n{lines}'.rstrip()
+        print(f"FAIL  {promise}: {where}" if failure else f"ok    {promise}", flush=True)
+    sys.exit(failures > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -227,6 +227,7 @@ STRANGE = {  # rows that are not users, in tables that another program made: val
     "age INT": (None, "age is NULL"),
     "age DECIMAL(10,2)": ("67", "age '67.00' is not a whole number"),
     "age VARCHAR(9)": ("old", "age 'old' is not a whole number"),
+    "age VARCHAR(999)": ("x" * 500, f"age '{'x' * 99}' is not a whole number"),
     "user_id BINARY(2)": (b"\xff\xff", "user_id '\ufffd\ufffd' is not text"),
 }
 

@@ -434,7 +434,7 @@ def connection_settings() -> dict[str, Any]:
     # The host is not repeated: it may hold a password. An IPv6 address, up to its zone, has more
     # than one colon, and no other letters than hexadecimal digits.
     is_ipv6 = host.count(":") > 1 and not host.partition("%")[0].strip("0123456789abcdefABCDEF:.")
-    if any(sign in host for sign in "@/[ ") or (":" in host and not is_ipv6):
+    if any(sign in host for sign in "@/ ") or (":" in host and not is_ipv6):
         others = "port, user and password go into MYSQL_PORT, MYSQL_USER and MYSQL_PASSWORD"
         raise InputError(f"MYSQL_HOST must be the name or address of a host, no more: {others}")
     if not (port.isdecimal() and port.isascii() and len(port) <= 5 and 1 <= int(port) <= 65535):

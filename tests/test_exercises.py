@@ -197,6 +197,18 @@ def batched(n, items):
             yield batch
             batch = []
 
+## batched: no thought of no items
+# gives the right values: RuntimeError: generator raised StopIteration
+def batched(n, items):
+    items = iter(items)
+    batch = [next(items)]
+    for item in items:
+        if len(batch) == n:
+            yield batch
+            batch = []
+        batch.append(item)
+    yield batch
+
 ## batched: an empty batch at the end
 # gives the right values: [[1, 2], [3, 4], [5, 6]], came [[1, 2], [3, 4], [5, 6], []]
 def batched(n, items):

@@ -247,7 +247,7 @@ def test_the_messages_of_the_programs_are_in_the_tables_of_errors(
 
 
 def test_how_to_see_whether_the_driver_has_its_c_extension():
-    command = re.search('`False` from `python3 -c "(.*?)"`', SUPPORT)[1]
+    command = re.search('`False` from\\s`python3 -c "(.*?)"`', SUPPORT)[1]
     hide_it = "import sys; sys.modules['_mysql_connector'] = None"
     assert shell(f'python -c "{hide_it}; {command}"').output == "False\n"
 

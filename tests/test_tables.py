@@ -251,49 +251,60 @@ def test_a_row_that_is_not_a_user_is_one_line(empty, script, column):
     assert line.endswith(f"}}: change it, or {RENAME}")
 
 
-def test_a_cursor_of_ones_own(seeded):
-    class Emails(seed.UserCursor):
-        columns = ("email",)
+class Emails(seed.UserCursor):
+    columns = ("email",)
 
-        def convert(self, rows):
-            return [email.undecode() for (email,) in rows]  # a mistake
+    def convert(self, rows):
+        return [email.undecode() for (email,) in rows]  # a mistake
 
-    no_result = pytest.raises(mysql.connector.InterfaceError, match="No result set to fetch from")
+
+class Films(seed.UserCursor):
+    columns = ["title"]
+
+    def convert(self, rows):
+        return [title.decode() for (title,) in rows]
+
+
+def see_that_each_fetch_raises(cursor) -> None:
+    """An end it must not look like."""
+    for fetch in (cursor.fetchone, cursor.fetchmany, cursor.fetchall, cursor.__next__) * 2:
+        with pytest.raises(mysql.connector.InterfaceError, match="No result set to fetch from"):
+            fetch()
+
+
+def test_a_cursor_without_a_query_has_no_end(seeded):
     with seed.open_stream(cursor_class=Emails) as cursor:
-        for fetch in (cursor.fetchone, cursor.fetchmany, cursor.fetchall, cursor.__next__):
-            with no_result:  # no query yet
-                fetch()
+        see_that_each_fetch_raises(cursor)
         cursor.execute("SELECT email FROM user_data LIMIT 0")
         assert cursor.fetchall() == []
         with pytest.raises(mysql.connector.Error):
             cursor.execute("SELECT")
-        with no_result:  # nor one that succeeded
-            cursor.fetchone()
+        see_that_each_fetch_raises(cursor)
+
+
+def test_a_mistake_in_a_cursor_of_ones_own(seeded):
+    with seed.open_stream(cursor_class=Emails) as cursor:
         cursor.execute("SELECT email FROM user_data")
         with pytest.raises(seed.InputError, match="undecode") as error:
             cursor.fetchone()
         assert isinstance(error.value.__cause__, AttributeError)
-        for fetch in (cursor.fetchone, cursor.fetchmany, cursor.fetchall, cursor.__next__) * 2:
-            with no_result:  # that was not the end
-                fetch()
+        see_that_each_fetch_raises(cursor)
 
-    # Of another table: its column is named, and nobody is told to rename user_data.
-    class Films(seed.UserCursor):
-        columns = ["title"]
 
-        def convert(self, rows):
-            return [title.decode() for (title,) in rows]
-
+def test_a_bad_row_of_a_table_of_ones_own(seeded):
+    """Its column is named, and nobody is told to rename user_data."""
     with seed.open_stream(cursor_class=Films) as cursor:
         cursor.execute("SELECT 'Alien' AS title UNION ALL SELECT NULL")
         assert cursor.fetchone() == "Alien"  # what stands before the bad row
         with pytest.raises(seed.InputError, match=r"^title is NULL, in the row {'title': None}$"):
             cursor.fetchone()
-    # What would be paired by position is refused.
-    for columns in ("user_id, email, name, age", "*, 1", "age"):
-        refusal = pytest.raises(seed.InputError, match="the query gives .* instead of")
-        with seed.open_stream(cursor_class=seed.UserCursor) as cursor, refusal:
-            cursor.execute(f"SELECT {columns} FROM user_data")
+
+
+@pytest.mark.parametrize("columns", ["user_id, email, name, age", "*, 1", "age"])
+def test_columns_that_would_be_paired_by_position_are_refused(seeded, columns):
+    refusal = pytest.raises(seed.InputError, match="the query gives .* instead of")
+    with seed.open_stream(cursor_class=seed.UserCursor) as cursor, refusal:
+        cursor.execute(f"SELECT {columns} FROM user_data")
 
 
 @pytest.fixture

@@ -92,15 +92,20 @@ def test_a_program_prints_what_the_script_prints(seeded, name, script):
     assert done == (0, first_line, "")
 
 
-def test_as_commands(seeded, tmp_path):
-    """From any folder, with memory_profiler, to a reader that goes away."""
-    for script in EVERYTHING:
-        done = shell('python "$1"', seed.CSV_FILE.parent / script, cwd=tmp_path)
-        assert done == ran(script)
-        assert (done.status, done.errors) == (0, "")
-    for script in SCRIPTS[:3]:
-        done = shell(f"python {script} 1000 | head -n 1; exit ${{PIPESTATUS[0]}}")
-        assert (done.status, done.output.count("\n"), done.errors) == (0, 1, "")
+@pytest.mark.parametrize("script", EVERYTHING)
+def test_a_command_in_any_folder(seeded, tmp_path, script):
+    done = shell('python "$1"', seed.CSV_FILE.parent / script, cwd=tmp_path)
+    assert (done.status, done.errors) == (0, "")
+    assert done == ran(script)
+
+
+@pytest.mark.parametrize("script", SCRIPTS[:3])
+def test_a_reader_that_goes_away(seeded, script):
+    done = shell(f"python {script} 1000 | head -n 1; exit ${{PIPESTATUS[0]}}")
+    assert (done.status, done.output.count("\n"), done.errors) == (0, 1, "")
+
+
+def test_memory_profiler(seeded):
     # memory_profiler itself calls what Python 3.14 warns of.
     ignored = "-W ignore::DeprecationWarning:__main__"
     done = shell(f"python {ignored} -m memory_profiler 4-stream_ages.py")
@@ -108,22 +113,31 @@ def test_as_commands(seeded, tmp_path):
     assert re.search(r"MiB .* 1000 +total \+= age", done.output)
 
 
-def test_outputs_that_are_closed_or_cannot_be_written(seeded):
-    each = "python $script >&- 2>&- || exit"
-    done = shell(f"for script in {' '.join(EVERYTHING)}; do {each}; done")
+@pytest.mark.parametrize("script", EVERYTHING)
+def test_a_command_without_outputs(seeded, script):
+    assert shell(f"python {script} >&- 2>&-").status == 0
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_outputs_that_are_closed(seeded, closed):
+    done = shell(f"python 0-stream_users.py {closed}")
     assert (done.status, done.errors) == (0, "")
-    for closed in (">&-", "2>&-", ">&- 2>&-"):
-        done = shell(f"python 0-stream_users.py {closed}")
-        assert (done.status, done.errors) == (0, "")
-        done = shell(f"python 4-stream_ages.py {closed}", env={"MYSQL_PORT": "1"})
-        assert (done.status, done.output) == (1, "")
+    done = shell(f"python 4-stream_ages.py {closed}", env={"MYSQL_PORT": "1"})
+    assert (done.status, done.output) == (1, "")
+
+
+def test_a_disk_that_is_full(seeded):
     done = shell("python 0-stream_users.py > /dev/full")
     assert refused(done) == "[Errno 28] No space left on device"
+
+
+def test_an_output_that_cannot_take_all_letters(seeded):
     done = shell("python 0-stream_users.py 1000", env={"PYTHONIOENCODING": "latin-1"})
-    assert refused(done).startswith(
-        "cannot write a character as latin-1: set PYTHONIOENCODING=utf-8"
-    )
-    # What was read before an error is printed before its line.
+    told = "cannot write a character as latin-1: set PYTHONIOENCODING=utf-8"
+    assert refused(done).startswith(told)
+
+
+def test_what_was_read_before_an_error_is_printed_before_its_line(seeded):
     seeded.cmd_query("ALTER TABLE user_data MODIFY age INT NULL")
     seeded.cmd_query("UPDATE user_data SET age = NULL ORDER BY user_id DESC LIMIT 1")
     *printed, error = shell("python 0-stream_users.py 1000 2>&1").output.splitlines()

@@ -255,9 +255,13 @@ def csv_text(rows: Iterable[Iterable], columns=seed.COLUMNS, **how) -> str:
     return text.getvalue()
 
 
+made, more = [], made_users()  # to make them takes longer than to import them
+
+
 def first_users(count: int, order: int | None = None) -> list[tuple]:
     """Return made-up users in the order in which they are made, or one of its shuffles."""
-    users = list(islice(made_users(), count))
+    made.extend(islice(more, max(0, count - len(made))))
+    users = made[:count]
     if order is not None:
         random.Random(order).shuffle(users)
     return users

@@ -691,9 +691,9 @@ def explain(error: Exception) -> str:
 def run(main: Callable[[], None]) -> None:
     """Run a script's main(); print an expected error as one line on stderr, with exit status 1.
 
-    If the output's reader goes away (`| head`), it ends quietly; Ctrl-C ends it at once, by signal:
-    KeyboardInterrupt would wait for the C extension. In a thread or a session that goes on (IDLE,
-    python3 -i, IPython), Ctrl-C works as before.
+    It ends quietly if the reader of its output stops (`| head`). Ctrl-C ends it at once, by the
+    signal itself: a KeyboardInterrupt would have to wait for the C extension. In a thread or a
+    session that goes on (IDLE, python3 -i, IPython), Ctrl-C works as before.
     """
     goes_on = sys.stdout is not sys.__stdout__ or sys.flags.interactive or hasattr(sys, "ps1")
     in_thread = threading.current_thread() is not threading.main_thread()

@@ -104,7 +104,7 @@ def every(n, items):
             print(item)
 
 ## every: a list of all items first
-# reads no more than: expected three values, came more than 10,000 items
+# reads no more than: expected that it reads a few items, came more than 10,000
 def every(n, items):
     yield from list(items)[n - 1 :: n]
 
@@ -126,7 +126,7 @@ def every(n, items):
         item, number = following, number + 1
 
 ## every: a list in place of a condition
-# works on an endless: came more than 10,000 items
+# works on an endless: came more than 10,000 reads
 def every(n, items):
     numbered = sorted(enumerate(items, 1))
     for number, item in numbered:
@@ -184,7 +184,7 @@ def every(n, items):
 def every(items): yield 1
 
 ## every: another name
-# defines every(): came False
+# defines every(): expected a function every, came none
 def each(n, items): yield 1
 
 ## batched: the last short batch lost
@@ -245,7 +245,7 @@ def batched(n, items):
         yield batch
 
 ## batched: slices of a list
-# works on an endless: came more than 10,000 items
+# works on an endless: came more than 10,000 reads
 def batched(n, items):
     items = list(items)
     while items:
@@ -300,7 +300,7 @@ def younger_than(users, age):
             yield user
 
 ## younger_than: no JSON
-# prints what: expected the form that the exercise asks for, came 'user_id:
+# prints what: ['{"name": "Ronnie Bechtelar", "age": 22}',
 stream_users = __import__('0-stream_users').stream_users
 for user in stream_users():
     if user['age'] < 30:
@@ -313,13 +313,13 @@ users = stream_users()
 print(next(users))
 
 ## pages: the first page twice
-# prints what: ['Dan Altenwerth Jr.', 'Glenda Wisozk']
+# prints what: came ['Dan Altenwerth Jr.', 'Glenda Wisozk', 'Dan Altenwerth Jr.', 'Glenda
 lazy = __import__('2-lazy_paginate').lazy_pagination
 for _ in range(2):
     print([user['name'] for user in next(lazy(2))])
 
 ## csv: no module csv
-# prints what: expected the form that the exercise asks for, came
+# prints what: ['José 王', ' Jr.', '100']
 stream_users = __import__('0-stream_users').stream_users
 print('name,age')
 for user in stream_users():
@@ -386,7 +386,8 @@ def test_a_file_that_never_ends_or_ends_the_process(tmp_path, text):
     checked = f"list(check_exercise.checked(check_exercise.Path('{file}'), 'every'))"
     code = f"import check_exercise; check_exercise.SECONDS = 1; print({checked})"
     done = shell(f'python -c "{code}"', env={"PYTHONPATH": "tests"})
-    told = "expected an end within 1 seconds, came none"
+    cause = "does a loop never end, or was the process ended?"
+    told = f"expected an end within 1 seconds, came none: {cause}"
     assert done.output == f"{[('runs to its end', told)]}\n", done
 
 

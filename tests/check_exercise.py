@@ -24,6 +24,7 @@ import traceback
 import tracemalloc
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from importlib.util import decode_source
 from itertools import chain, count, islice
 from operator import itemgetter
 from pathlib import Path
@@ -254,7 +255,8 @@ def check(file: Path, name: str, report: Callable[[tuple[str, str | None]], obje
             failed.append(promise)
             report((promise, told(error, file)))
 
-    exercise, variables, text = EXERCISES[name], {"__name__": "__main__"}, ""
+    exercise, text = EXERCISES[name], ""
+    variables: dict[str, Any] = {"__name__": "__main__", "__file__": str(file)}
     if exercise.output:
         with holds("finds the server"):
             try:
@@ -268,7 +270,7 @@ def check(file: Path, name: str, report: Callable[[tuple[str, str | None]], obje
         if failed:
             return
     with holds("runs to its end"):
-        code = compile(file.read_bytes(), file, "exec")
+        code = compile(decode_source(file.read_bytes()), file, "exec")
         text = output_of(lambda: exec(code, variables))
     if exercise.output and not failed:
         with open(PROJECT / "user_data.csv", encoding="utf-8", newline="") as lines:
@@ -297,7 +299,11 @@ def connections(connection: Any) -> set[Any]:
 def check_in_a_process(file: Path, name: str, pipe: Any) -> None:
     for number in (1, 2):  # for what is not printed by Python
         os.dup2(os.open(os.devnull, os.O_WRONLY), number)
-    sys.path[:0] = [str(file.parent), str(PROJECT)]
+    with contextlib.suppress(ImportError, OSError, ValueError):  # not everywhere
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))  # bytes: before the machine swaps
+    sys.argv, sys.path[:0] = [str(file)], [str(file.parent), str(PROJECT)]
     check(file, name, pipe.send)
 
 
@@ -323,7 +329,9 @@ def checked(file: Path, name: str) -> Iterator[tuple[str, str]]:
 
 def exercise_of(file: Path) -> str | None:
     """Return the name of the exercise that a file solves, or None."""
-    text = file.read_text(encoding="utf-8", errors="replace")
+    text = ""
+    with contextlib.suppress(OSError):  # which is told when the file is run
+        text = file.read_text(encoding="utf-8", errors="replace")
     defined = [name for name in EXERCISES if f"\ndef {name}(" in f"\n{text}"]
     named = [name for name in EXERCISES if name in file.stem]
     return next(iter(named + defined), None)
@@ -341,7 +349,7 @@ def main() -> None:
     if not (file.is_dir() if arguments.all else file.is_file()):
         parser.error(f"{file} is not a {'folder' if arguments.all else 'file'}")
     if arguments.all:
-        for file in sorted(arguments.FILE.glob("*.py")):
+        for file in sorted(filter(Path.is_file, arguments.FILE.glob("*.py"))):
             name = arguments.exercise or exercise_of(file)
             results = list(checked(file, name)) if name else [("is a known exercise", "no")]
             wrong = [promise for promise, failure in results if failure]

@@ -47,6 +47,7 @@ def test_a_solution_passes(seeded, folder, name):
 def test_a_folder_is_a_table(seeded, folder):
     (folder / "my_every.py").write_text("print('x' * 99)\ndef every(n, items): return []\n")
     (folder / "notes.py").write_text("import antigravity_\n")
+    (folder / "data.py").mkdir()
     done = command("--all", folder)
     assert (done.status, done.errors) == (1, "")
     table = [line.split(None, 2) for line in done.output.splitlines()]
@@ -340,6 +341,10 @@ raise SystemExit(3)
 # runs to its end: SyntaxError:
 def every(n, items:
 
+## every: a file that is not there
+# runs to its end: FileNotFoundError
+open(__file__ + ".txt")
+
 ## every: a question
 # runs to its end: OSError
 n = input()
@@ -389,6 +394,12 @@ def test_a_file_that_never_ends_or_ends_the_process(tmp_path, text):
     cause = "does a loop never end, or was the process ended?"
     told = f"expected an end within 1 seconds, came none: {cause}"
     assert done.output == f"{[('runs to its end', told)]}\n", done
+
+
+def test_a_file_that_takes_all_memory(tmp_path):
+    file = tmp_path / "every.py"
+    file.write_text("text = 'x' * 3 * 2**30\n")
+    assert "came MemoryError" in command(file).output
 
 
 def test_a_file_that_is_no_known_exercise(tmp_path):

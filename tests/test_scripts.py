@@ -227,7 +227,7 @@ def test_a_login_that_is_refused_in_french(server, settings, with_global):
     """Before the login the server uses no UTF-8, and the C extension raises a RuntimeError."""
     with_global("lc_messages", "fr_FR")
     settings(PASSWORD="wrong")
-    assert re.search("user and (the password$|MYSQL_PASSWORD)", refused(ran("4-stream_ages.py")))
+    assert re.search("(?i)user and (the |MYSQL_)password", refused(ran("4-stream_ages.py")))
 
 
 @pytest.mark.skipif(FAMILY != "mysql", reason="MariaDB lets in without TLS")

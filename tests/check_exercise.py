@@ -270,8 +270,7 @@ def check(file: Path, name: str, report: Callable[[tuple[str, str | None]], obje
         if failed:
             return
     with holds("runs to its end"):
-        code = compile(decode_source(file.read_bytes()), file, "exec")
-        text = output_of(lambda: exec(code, variables))
+        text = output_of(lambda: run(file, variables))
     if exercise.output and not failed:
         with open(PROJECT / "user_data.csv", encoding="utf-8", newline="") as lines:
             users = sorted(csv.DictReader(lines), key=itemgetter("user_id"))
@@ -289,6 +288,14 @@ def check(file: Path, name: str, report: Callable[[tuple[str, str | None]], obje
                 raise Failed(f"expected a function {name}, came none")
         if callable(variables.get(name)):
             check_function(exercise, variables[name], holds)
+
+
+def run(file: Path, variables: dict[str, Any]) -> None:
+    try:
+        exec(compile(decode_source(file.read_bytes()), file, "exec"), variables)
+    except SystemExit as end:
+        if end.code:
+            raise
 
 
 def connections(connection: Any) -> set[Any]:

@@ -44,6 +44,12 @@ def test_a_solution_passes(seeded, folder, name):
     assert len(found) >= 4
 
 
+def test_a_solution_may_end_by_itself(folder):
+    file = folder / "my_every.py"
+    file.write_text(f"{file.read_text(encoding='utf-8')}\nraise SystemExit\n", encoding="utf-8")
+    assert [failure for failure in check(file, "every").values() if failure] == []
+
+
 def test_a_folder_is_a_table(seeded, folder):
     (folder / "my_every.py").write_text("print('x' * 99)\ndef every(n, items): return []\n")
     (folder / "notes.py").write_text("import antigravity_\n")

@@ -374,6 +374,7 @@ def not_started(tmp_path):
     server.kill()
 
 
+@pytest.mark.skipif(not shutil.which("ps"), reason="needs ps")
 def test_without_proc(not_started, monkeypatch, tmp_path):
     """As on macOS, where ps tells what a process is."""
     monkeypatch.setattr(mysql_server, "PROC", tmp_path / "proc")

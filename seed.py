@@ -470,7 +470,7 @@ def read_option_file(path: str) -> dict[str, str]:
                 group = line[1:].partition("]")[0].strip().lower()
             elif group == "client" and equals and name in OPTIONS.split():
                 options[name] = option_value(value)
-            elif group == "client" and name.removeprefix("loose_").startswith(("ssl", "tls")):
+            elif group == "client" and ("ssl" in name.lower() or "tls" in name.lower()):
                 known = "ssl-mode, ssl-ca, ssl-cert and ssl-key can be used, each with a value"
                 raise InputError(
                     f"~/.my.cnf: {name.replace('_', '-')}: of the TLS options, {known}"
@@ -557,8 +557,8 @@ def make_user(name: str, email: str, age: str, user_id: str | None = None) -> Us
     if "\n" in name or "\r" in name:
         raise InputError(f"name {name[:40]!r} has a line break: is a quote missing before it?")
     one_word = email.count("@") == 1 and email.strip("@") == email and email.split() == [email]
-    if not one_word or len(email) > 255:
-        wanted = "an address with one @ and no spaces, of up to 255 characters"
+    if not one_word or '"' in email or len(email) > 255:
+        wanted = "an address with one @, without spaces and quotes, of up to 255 characters"
         raise InputError(f"email {email[:40]!r} is not {wanted}")
     if not (age.isdecimal() and age.isascii() and len(age.lstrip("0")) <= 3):
         raise InputError(f"age {age[:40]!r} is not a number from 0 to 999, written in digits only")

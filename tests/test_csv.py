@@ -17,7 +17,7 @@ HEX = ID.replace("-", "")
 GOOD = f"{ID},Ann,ann@example.com,30"
 HEAD = f"user_id,name,email,age\n{GOOD}\n"
 AGE = "is not a number from 0 to 999, written in digits only"
-EMAIL = "is not an address with one @ and no spaces, of up to 255 characters"
+EMAIL = "is not an address with one @, without spaces and quotes, of up to 255 characters"
 BREAK = "has a line break: is a quote missing before it?"
 NAME = "does not have 1 to 255 characters"
 LINE = "not UTF-8 text: save the file as UTF-8"
@@ -51,7 +51,7 @@ WRONG = {  # text of a file: line and reason
     f"{HEAD}{ID},Ann,{'e' * 250}@a.org,30": f"3: email '{'e' * 40}' {EMAIL}",
     **{
         f"{HEAD}{ID},Ann,{mail},30": f"3: email '{mail}' {EMAIL}"
-        for mail in ("", "x", "@", "a@", "a b@c")
+        for mail in ("", "x", "@", "a@", "a b@c", 'a@b"')
     },
     **{f"{HEAD}{ID},Ann,{mail},30": "3: email '" for mail in ("a@b@c", " @b", "@b ", '" @b"')},
     **{f"{HEAD}{ID},Ann,a@b,{age}": f"3: age '{age[:40]}' {AGE}" for age in AGES},

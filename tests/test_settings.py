@@ -272,6 +272,7 @@ def test_what_is_no_option_is_passed_over(option_file, no_variables, options):
 
 TLS_OPTIONS = ["ssl", "ssl=1", "ssl-verify-server-cert=ON", "ssl-crl=/x", "tls-version=TLSv1.3"]
 TLS_OPTIONS += ["loose-ssl-mode=REQUIRED", "ssl_mode", "ssl-ca", "ssl-passphrase=secret"]
+TLS_OPTIONS += ["enable_ssl_verify_server_cert", "SSL-MODE=REQUIRED", "skip-ssl"]
 
 
 @pytest.mark.parametrize("option", TLS_OPTIONS)

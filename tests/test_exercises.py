@@ -1,12 +1,14 @@
 """check_exercise.py: right solutions pass, and each wrong one fails with a line that says why."""
 
+import contextlib
 import re
+from pathlib import Path
 
 import check_exercise
 import pytest
 from test_readme import PAGES
 
-from helpers import shell
+from helpers import shell, wait_until
 
 EXERCISES = ["every", "younger_than", "batched", "csv", "pages", "histogram", "counted"]
 SOLUTIONS = re.findall(r"^```python\n((?:.*\n)*?)^```$", PAGES["tests/SOLUTIONS.md"], re.MULTILINE)
@@ -60,9 +62,9 @@ def test_a_folder_is_a_table(seeded, folder):
     files = sorted(f"my_{name}.py" for name in EXERCISES)
     assert [file for file, *_ in table] == [*files, "notes.py"]
     wrong = {file: said for file, _, said in table if said != "ok"}
-    assert {*wrong} == {"my_every.py", "notes.py"}
+    assert {*wrong} == {"my_every.py", "notes.py"}, done.output
     assert "gives the right values; is a generator" in wrong["my_every.py"]
-    assert wrong["notes.py"] == "FAIL: is a known exercise"
+    assert wrong["notes.py"] == "no known exercise"
 
 
 def test_an_exercise_of_ones_own_is_added_as_the_page_says(monkeypatch, tmp_path):
@@ -89,7 +91,7 @@ def every(n, items):
     return list(items)[n - 1 :: n]
 
 ## every: return in the loop
-# gives the right values: expected from [1, 2, 3, 4, 5, 6] and 2: [2, 4, 6], came [2]
+# gives the right values: from ['a', 0, None, 'b', 'b', 7] and 2: [0, 'b', 7], came [0]
 def every(n, items):
     for number, item in enumerate(items, 1):
         if number % n == 0:
@@ -97,14 +99,14 @@ def every(n, items):
             return
 
 ## every: the wrong ones
-# gives the right values: expected from [1, 2, 3, 4, 5, 6] and 2: [2, 4, 6], came [1, 3, 5]
+# gives the right values: and 2: [0, 'b', 7], came ['a', None, 'b']
 def every(n, items):
     for number, item in enumerate(items, 1):
         if number % n:
             yield item
 
 ## every: print in place of yield
-# gives the right values: expected no error, came TypeError
+# gives the right values: expected a generator, came None: does the function have no yield?
 def every(n, items):
     for number, item in enumerate(items, 1):
         if number % n == 0:
@@ -116,7 +118,7 @@ def every(n, items):
     yield from list(items)[n - 1 :: n]
 
 ## every: a list, once it is asked
-# needs the same memory: expected less than 200 KiB for 10,000 items, came
+# needs the same memory: expected less than 64 KiB for 10,000 items, came
 def every(n, items):
     yield from list(items)[n - 1 :: n]
 
@@ -124,18 +126,17 @@ def every(n, items):
 # reads no more than: expected for the first value, items read: 2, came 3
 def every(n, items):
     items = iter(items)
-    item = next(items, None)
-    number = 1
-    while item is not None:
-        following = next(items, None)
+    here, number, end = next(items, items), 1, items
+    while here is not end:
+        following = next(items, end)
         if number % n == 0:
-            yield item
-        item, number = following, number + 1
+            yield here
+        here, number = following, number + 1
 
 ## every: a list in place of a condition
 # works on an endless: came more than 10,000 reads
 def every(n, items):
-    numbered = sorted(enumerate(items, 1))
+    numbered = list(enumerate(items, 1))
     for number, item in numbered:
         if number % n == 0:
             yield item
@@ -167,6 +168,22 @@ class every:
             item = next(self.items)
         return item
 
+## every: no item that is false
+# gives the right values: and 2: [0, 'b', 7], came ['b', 7]
+def every(n, items):
+    for number, item in enumerate(items, 1):
+        if number % n == 0 and item:
+            yield item
+
+## every: an end after a hundred
+# needs the same memory: expected from 10,000 items, values: 5000, came 50
+def every(n, items):
+    for number, item in enumerate(items, 1):
+        if number > 100:
+            return
+        if number % n == 0:
+            yield item
+
 ## every: what is kept in a global
 # closes its source: expected the source to be ['closed'], came []
 kept = []
@@ -177,7 +194,7 @@ def every(n, items):
             yield item
 
 ## every: an except that swallows
-# lets an error: expected the source's ZeroDivisionError, came [2, 4], as
+# lets an error: expected the source's ConnectionError, came [0, 'b'], as
 def every(n, items):
     try:
         for number, item in enumerate(items, 1):
@@ -195,7 +212,7 @@ def every(items): yield 1
 def each(n, items): yield 1
 
 ## batched: the last short batch lost
-# gives the right values: and 2: [[1, 2], [3, 4], [5, 6], [7]], came [[1, 2], [3, 4], [5, 6]]
+# gives the right values: and 2: [['a', 0], [None, 'b'], ['b', 7], ['a']], came [['a', 0], [None,
 def batched(n, items):
     batch = []
     for item in items:
@@ -217,7 +234,7 @@ def batched(n, items):
     yield batch
 
 ## batched: an empty batch at the end
-# gives the right values: [[1, 2], [3, 4], [5, 6]], came [[1, 2], [3, 4], [5, 6], []]
+# gives the right values: ['b', 7]], came [['a', 0], [None, 'b'], ['b', 7], []]
 def batched(n, items):
     batch = []
     for item in items:
@@ -228,7 +245,7 @@ def batched(n, items):
     yield batch
 
 ## batched: one list for all batches
-# gives the right values: [[1, 2], [3, 4], [5, 6]], came [[], [], []]
+# gives the right values: and 2: [['a', 0], [None, 'b'], ['b', 7]], came [[], [], []]
 def batched(n, items):
     batch = []
     for item in items:
@@ -282,7 +299,7 @@ def counted(items):
         pass
 
 ## counted: an except that swallows, and counts
-# lets an error: expected the source's ZeroDivisionError, came [1, 2, 3, 4, 5]
+# lets an error: expected the source's ConnectionError, came ['a', 0, None, 'b', 'b']
 def counted(items):
     count = 0
     try:
@@ -294,7 +311,7 @@ def counted(items):
     print(count)
 
 ## younger_than: fetchall underneath
-# needs the same memory: expected less than 200 KiB for 10,000 items, came
+# needs the same memory: expected less than 64 KiB for 10,000 items, came
 def younger_than(users, age):
     users = [*users]
     yield from (user for user in users if user['age'] < age)
@@ -380,7 +397,8 @@ def test_each_property_is_a_line(tmp_path):
     file.write_text("def every(n, items):\n    return 1 / 0\n")
     done = command(file)
     assert (done.status, done.errors) == (1, "")
-    first, second, third, *_ = done.output.split("\n", 2)
+    head, first, second, third = done.output.split("\n", 3)
+    assert head == "mine.py as the exercise every:"
     assert (first, second) == ("ok    runs to its end", "ok    defines every()")
     why = 'expected no error, came ZeroDivisionError (README, "What a generator is")'
     # The traceback begins in the learner's file.
@@ -390,16 +408,36 @@ def test_each_property_is_a_line(tmp_path):
     assert "check_exercise.py" not in done.output
 
 
-@pytest.mark.parametrize("text", ["while True: pass", "import os; os._exit(0)"])
+ENDS = {
+    "while True: pass": "expected an end, came none within 1 seconds: does a loop never end?",
+    "import os; os._exit(0)": "expected an end, came the end of its process",
+}
+
+
+@pytest.mark.parametrize("text", ENDS)
 def test_a_file_that_never_ends_or_ends_the_process(tmp_path, text):
     file = tmp_path / "mine.py"
     file.write_text(text)
     checked = f"list(check_exercise.checked(check_exercise.Path('{file}'), 'every'))"
     code = f"import check_exercise; check_exercise.SECONDS = 1; print({checked})"
     done = shell(f'python -c "{code}"', env={"PYTHONPATH": "tests"})
-    cause = "does a loop never end, or was the process ended?"
-    told = f"expected an end within 1 seconds, came none: {cause}"
-    assert done.output == f"{[('runs to its end', told)]}\n", done
+    assert done.output == f"{[('runs to its end', ENDS[text])]}\n", done
+
+
+def test_what_a_file_has_started_is_ended_with_it(tmp_path):
+    file = tmp_path / "every.py"
+    pid = tmp_path / "pid"
+    start = "import subprocess, threading, time\nprocess = subprocess.Popen(['sleep', '300'])\n"
+    wait = "threading.Thread(target=time.sleep, args=(300,)).start()\n"
+    file.write_text(f"{start}open({str(pid)!r}, 'w').write(str(process.pid))\n{wait}")
+    assert command(file).status == 1  # and not after 300 seconds
+
+    def has_ended() -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return not Path(f"/proc/{pid.read_text()}/cmdline").read_bytes()
+        return True
+
+    wait_until(has_ended)
 
 
 def test_a_file_that_takes_all_memory(tmp_path):

@@ -113,15 +113,18 @@ def test_memory_profiler(seeded):
     assert re.search(r"MiB .* 1000 +total \+= age", done.output)
 
 
+CLOSED = [">&-", "2>&-", ">&- 2>&-"]
+
+
 @pytest.mark.parametrize("script", EVERYTHING)
-def test_a_command_without_outputs(seeded, script):
-    assert shell(f"python {script} >&- 2>&-").status == 0
-
-
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-def test_outputs_that_are_closed(seeded, closed):
-    done = shell(f"python 0-stream_users.py {closed}")
+@pytest.mark.parametrize("closed", CLOSED)
+def test_outputs_that_are_closed(seeded, script, closed):
+    done = shell(f"python {script} {closed}")
     assert (done.status, done.errors) == (0, "")
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+def test_an_error_where_outputs_are_closed(closed):
     done = shell(f"python 4-stream_ages.py {closed}", env={"MYSQL_PORT": "1"})
     assert (done.status, done.output) == (1, "")
 

@@ -134,7 +134,7 @@ def test_no_limit_of_the_server_and_no_pause_cuts_a_stream(wide, with_global):
     streams = [generator() for generator in GENERATORS.values()]
     for rows in streams:
         next(rows)
-    time.sleep(1.2)
+    time.sleep(2)
     sizes = [1 + sum(1 for _ in rows) for rows in streams]
     assert sizes == [WIDE, WIDE / 50, WIDE, WIDE / 50]
 
@@ -226,14 +226,14 @@ def peak(work, *arguments) -> float:
 
 
 def test_memory_does_not_grow_with_the_table(wide):
-    for name, generator in GENERATORS.items():  # a quarter of the table: 5 MiB in a list
-        assert peak(sum, (0 for _ in itertools.islice(generator(), WIDE // 4))) < 1, name
+    for name, generator in GENERATORS.items():
+        assert peak(sum, (0 for _ in generator())) < 1, name
     assert peak(ages.calculate_average_age) < 0.1
     assert peak(list, ages.stream_user_ages()) > 0.15  # what a list takes is seen
 
 
 def test_memory_does_not_grow_with_the_file(empty, csv_file):
-    for size in (3_000, 12_000):
+    for size in (5_000, 20_000):
         assert peak(seed.insert_data, empty, csv_file(size)) < 4
         empty.cmd_query("TRUNCATE user_data")
 

@@ -52,8 +52,11 @@ COUNT = "SELECT COUNT(*), COUNT(DISTINCT user_id) FROM user_data"
 def wait_until(condition, process: subprocess.Popen | None = None) -> None:
     """Wait until a condition is met: for a minute at most, and only while the process runs."""
     end = time.monotonic() + 60
-    while not condition():
-        assert process is None or process.poll() is None, process.stderr.read()
+    while True:
+        running = process is None or process.poll() is None  # before what it may do at its end
+        if condition():
+            return
+        assert running, process.stderr.read()
         assert time.monotonic() < end
         time.sleep(0.02)
 

@@ -203,11 +203,14 @@ class PrivateServer:
             raise ServerError(f"{self.user!r} cannot log in: {error}; {self._said()}") from error
 
     def _wait_until(self, done) -> None:
-        while not done():
+        while True:
+            # Before done(), which sees it, too, if the program ends in between.
+            status = self.process.poll()
+            if done():
+                return
             if interrupted:
                 sys.exit(128 + interrupted[0])
-            if self.process.poll() is not None:
-                status = self.process.returncode
+            if status is not None:
                 raise ServerError(f"the server ended with exit status {status}: {self._said()}")
             if time.monotonic() > self.deadline:
                 limit = f"within {self.seconds} seconds"
@@ -281,7 +284,8 @@ class PrivateServer:
     def stop(self, how: int = signal.SIGTERM) -> None:
         """Stop the server, and return when it has stopped. SIGKILL acts like a power cut."""
         if running := self.running():
-            os.kill(running[0], how)
+            with suppress(ProcessLookupError):  # it has just ended by itself
+                os.kill(running[0], how)
         elif self.process:  # it has no pid file yet, or no longer
             self.process.send_signal(how)
         end = time.monotonic() + self.seconds

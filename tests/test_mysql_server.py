@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -420,6 +421,19 @@ def test_a_server_that_dies_while_it_starts_is_not_waited_for(not_started):
     # An option that ends both families at once; one that they do not know is noticed late.
     with pytest.raises(ServerError, match="the server ended with exit status .*Unknown suffix"):
         not_started.start("--lower-case-table-names=9x")
+
+
+def test_a_program_that_ends_well_just_after_a_look_at_it_has_ended_well(not_started):
+    not_started.process = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    not_started.deadline = time.monotonic() + 5
+    not_started._said = lambda: "nothing"
+
+    def done() -> bool:
+        done = not_started.process.poll() == 0
+        not_started.process.communicate()  # it ends now
+        return done
+
+    not_started._wait_until(done)
 
 
 def test_a_start_that_takes_too_long_is_given_up(not_started):

@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 
 PROJECT = Path(__file__).resolve().parent.parent
 SECONDS = 20  # for a file
+END = "is checked to its end"
 MOST = 100_000  # characters that a file may print, and items that it may read for three values
 Holds = Callable[[str], contextlib.AbstractContextManager[None]]  # see check()
 
@@ -266,7 +267,7 @@ def check(file: Path, name: str, report: Callable[[tuple[str, str | None]], obje
             failed.append(promise)
             report((promise, told(error, file)))
 
-    exercise, text = EXERCISES[name], ""
+    exercise, text, opened = EXERCISES[name], "", set[int]()
     variables: dict[str, Any] = {"__name__": "__main__", "__file__": str(file)}
     if exercise.output:
         with holds("finds the server"):
@@ -274,7 +275,6 @@ def check(file: Path, name: str, report: Callable[[tuple[str, str | None]], obje
                 import seed  # only here: the first exercises need no server, and no driver
 
                 connection = seed.connect_to_prodev()
-                before = connections(connection)
                 [(users_there,)] = seed.query(connection, "SELECT COUNT(*) FROM user_data")
             except Exception as error:
                 cure = "activate .venv, start the server and run seed.py: Quick start"
@@ -285,7 +285,7 @@ def check(file: Path, name: str, report: Callable[[tuple[str, str | None]], obje
         if failed:
             return
     with holds("runs to its end"):
-        text = output_of(lambda: run(file, variables))
+        text = output_of(lambda: run(file, variables, opened))
     if failed:
         return
     if exercise.output:
@@ -295,10 +295,12 @@ def check(file: Path, name: str, report: Callable[[tuple[str, str | None]], obje
         with holds("prints what the exercise asks for"):
             same(*exercise.output(text, users), "for the 1,000 users:")
         with holds("leaves no connection open at its end"):
+            ids = "SELECT id FROM information_schema.processlist"
             wait_until = time.monotonic() + 1  # the server notices within some milliseconds
-            while (left := connections(connection) - before) and time.monotonic() < wait_until:
+            while opened and time.monotonic() < wait_until:
                 gc.collect()
-            same(0, len(left), "connections (a generator in a variable keeps its own):")
+                opened &= {number for (number,) in seed.query(connection, ids)}
+            same(0, len(opened), "connections (a generator in a variable keeps its own):")
     if exercise.call:
         with holds(f"defines {name}()"):
             if not callable(variables.get(name)):
@@ -307,20 +309,25 @@ def check(file: Path, name: str, report: Callable[[tuple[str, str | None]], obje
             check_function(exercise, variables[name], holds)
 
 
-def run(file: Path, variables: dict[str, Any]) -> None:
+def run(file: Path, variables: dict[str, Any], opened: set[int]) -> None:
+    """Run a file, and add the numbers of the connections that it opens."""
+
+    def connect(*arguments: Any, **settings: Any) -> Any:
+        connection = real_connect(*arguments, **settings)
+        opened.add(connection.connection_id)
+        return connection
+
+    driver = sys.modules.get("mysql.connector")  # none, if the exercise needs no server
+    if driver:
+        real_connect, driver.connect = driver.connect, connect
     try:
         exec(compile(decode_source(file.read_bytes()), file, "exec"), variables)
     except SystemExit as end:
         if end.code:
             raise
-
-
-def connections(connection: Any) -> set[Any]:
-    """Return the numbers of all connections to the server."""
-    query = "SELECT id FROM information_schema.processlist WHERE command <> 'Daemon'"
-    import seed
-
-    return {*seed.query(connection, query)}
+    finally:
+        if driver:
+            driver.connect = real_connect
 
 
 def check_in_a_process(file: Path, name: str, pipe: Any) -> None:
@@ -334,6 +341,7 @@ def check_in_a_process(file: Path, name: str, pipe: Any) -> None:
         os.setsid()  # so that what the file starts can be ended with it
     sys.argv, sys.path[:0] = [str(file)], [str(PROJECT), str(file.parent)]
     check(file, name, pipe.send)
+    pipe.send((END, None))
     os._exit(0)  # do not wait for threads
 
 
@@ -345,13 +353,16 @@ def checked(file: Path, name: str) -> Iterator[tuple[str, str]]:
     process = context.Process(target=check_in_a_process, args=arguments, daemon=True)
     process.start()
     theirs.close()
-    end, promise, failure = time.monotonic() + SECONDS, "starts", None
+    end, promise = time.monotonic() + SECONDS, "starts"
     came = f"none within {SECONDS} seconds: does a loop never end?"
     try:
         while ours.poll(max(0, end - time.monotonic())):
             promise, failure = ours.recv()
+            if promise == END:
+                return
             if failure is not None:
                 yield promise, failure
+                promise = END
     except EOFError:  # its end
         came = "the end of its process"
     finally:
@@ -359,8 +370,7 @@ def checked(file: Path, name: str) -> Iterator[tuple[str, str]]:
             os.killpg(process.pid, signal.SIGKILL)
         process.kill()
         process.join()
-    if failure is None:
-        yield promise, f"expected an end, came {came}"
+    yield promise, f"expected an end, came {came}"
 
 
 def exercise_of(file: Path) -> str | None:

@@ -2,13 +2,13 @@
 
 import contextlib
 import re
-from pathlib import Path
 
 import check_exercise
 import pytest
 from test_readme import PAGES
 
 from helpers import shell, wait_until
+from mysql_server import PROJECT, command_of
 
 EXERCISES = ["every", "younger_than", "batched", "csv", "pages", "histogram", "counted"]
 SOLUTIONS = re.findall(r"^```python\n((?:.*\n)*?)^```$", PAGES["tests/SOLUTIONS.md"], re.MULTILINE)
@@ -409,9 +409,12 @@ def test_each_property_is_a_line(tmp_path):
     assert "check_exercise.py" not in done.output
 
 
-ENDS = {
-    "while True: pass": "expected an end, came none within 1 seconds: does a loop never end?",
-    "import os; os._exit(0)": "expected an end, came the end of its process",
+ENDS = {  # a file: in which promise it ends, and what is told
+    "while True: pass": "runs to its end: expected an end, came none within 2 seconds: does a",
+    "import os; os._exit(0)": "runs to its end: expected an end, came the end of its process",
+    "import os\ndef every(n, items): os._exit(0)": (
+        "gives the right values: expected an end, came the end of its process"
+    ),
 }
 
 
@@ -420,9 +423,44 @@ def test_a_file_that_never_ends_or_ends_the_process(tmp_path, text):
     file = tmp_path / "mine.py"
     file.write_text(text)
     checked = f"list(check_exercise.checked(check_exercise.Path('{file}'), 'every'))"
-    code = f"import check_exercise; check_exercise.SECONDS = 1; print({checked})"
+    code = f"import check_exercise; check_exercise.SECONDS = 2; print(*{checked}[-1], sep=': ')"
     done = shell(f'python -c "{code}"', env={"PYTHONPATH": "tests"})
-    assert done.output == f"{[('runs to its end', ENDS[text])]}\n", done
+    assert done.output.startswith(ENDS[text]), done
+
+
+def test_a_file_that_ends_between_two_promises_is_not_ok(tmp_path, monkeypatch):
+    """As a thread of the file may do."""
+    code = """
+import check_exercise, os, pathlib
+def check(file, name, report):
+    report(("gives the right values", None))
+    report(("gives the right values", ""))
+    os._exit(0)
+check_exercise.check = check
+if __name__ == "__main__":
+    for line in check_exercise.checked(pathlib.Path("mine.py"), "every"):
+        print(*line, sep=": ")
+"""
+    (tmp_path / "ends.py").write_text(code)
+    done = shell("python ends.py", cwd=tmp_path, env={"PYTHONPATH": str(PROJECT / "tests")})
+    told = "is checked to its end: expected an end, came the end of its process"
+    assert done == (0, f"gives the right values: \n{told}\n", "")
+
+
+def test_a_connection_of_another_program_is_not_the_learners(
+    seeded, server, folder, start, monkeypatch
+):
+    run = check_exercise.run
+
+    def run_beside_another(*arguments):
+        before = len(server.connections())
+        process = start("-c", "import seed, time; other = seed.connect_db(); time.sleep(60)")
+        wait_until(lambda: len(server.connections()) > before, process)
+        run(*arguments)
+
+    monkeypatch.setattr(check_exercise, "run", run_beside_another)
+    found = check(folder / "my_pages.py", "pages")
+    assert [failure for failure in found.values() if failure] == []
 
 
 def test_what_a_file_has_started_is_ended_with_it(tmp_path):
@@ -433,9 +471,11 @@ def test_what_a_file_has_started_is_ended_with_it(tmp_path):
     file.write_text(f"{start}open({str(pid)!r}, 'w').write(str(process.pid))\n{wait}")
     assert command(file).status == 1  # and not after 300 seconds
 
+    number = int(pid.read_text())
+
     def has_ended() -> bool:
         with contextlib.suppress(FileNotFoundError):
-            return not Path(f"/proc/{pid.read_text()}/cmdline").read_bytes()
+            return "sleep" not in command_of(number)
         return True
 
     wait_until(has_ended)

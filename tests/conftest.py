@@ -185,7 +185,7 @@ def csv_file(tmp_path):
 
 @pytest.fixture
 def start():
-    """A function that starts a script, whose output nobody reads; it is ended with the test."""
+    """A function that starts a script; it is ended with the test."""
     processes = []
 
     def start(script: str, *arguments: object, stdout=subprocess.DEVNULL, **variables: str):

@@ -30,10 +30,10 @@ DOMAINS = ["example.com", "example.net", "example.org"]  # reserved by RFC 2606:
 # fmt: on
 
 
-def made_users(seed: int = 0) -> Iterator[tuple[str, str, str, int]]:
+def made_users() -> Iterator[tuple[str, str, str, int]]:
     """Yield users without end as tuples (user_id, name, email, age), in random order of user_id."""
     yield from FIRST_USERS
-    rng = random.Random(seed)
+    rng = random.Random(0)
     number = 0
     while True:
         user_id = str(uuid.UUID(int=rng.getrandbits(128), version=4))

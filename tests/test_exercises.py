@@ -98,24 +98,12 @@ def every(n, items):
             yield item
             return
 
-## every: the wrong ones
-# gives the right values: and 2: [0, 'b', 7], came ['a', None, 'b']
-def every(n, items):
-    for number, item in enumerate(items, 1):
-        if number % n:
-            yield item
-
 ## every: print in place of yield
 # gives the right values: expected a generator, came None: does the function have no yield?
 def every(n, items):
     for number, item in enumerate(items, 1):
         if number % n == 0:
             print(item)
-
-## every: a list of all items first
-# reads no more than: expected that it reads a few items, came more than 10,000
-def every(n, items):
-    yield from list(items)[n - 1 :: n]
 
 ## every: a list, once it is asked
 # needs the same memory: expected less than 64 KiB for 10,000 items, came
@@ -149,12 +137,6 @@ def every(n, items):
         for _ in range(n):
             item = next(items)
         yield item
-
-## every: an index
-# reads no more than: TypeError: object of type 'Source' has no len()
-def every(n, items):
-    for place in range(n - 1, len(items), n):
-        yield items[place]
 
 ## every: an iterator that does not stay at its end
 # asks for nothing after: expected requests to its source: 6, came 7
@@ -256,26 +238,6 @@ def batched(n, items):
     if batch:
         yield batch
 
-## batched: a batch that looks ahead
-# reads no more than: expected for the first value, items read: 2, came 3
-def batched(n, items):
-    batch = []
-    for item in items:
-        if len(batch) == n:
-            yield batch
-            batch = []
-        batch.append(item)
-    if batch:
-        yield batch
-
-## batched: slices of a list
-# works on an endless: came more than 10,000 reads
-def batched(n, items):
-    items = list(items)
-    while items:
-        yield items[:n]
-        items = items[n:]
-
 ## counted: a print after the loop
 # prints the number when its loop is left: expected the number [1], came []
 def counted(items):
@@ -297,18 +259,6 @@ def counted(items):
             print(count)
     finally:
         pass
-
-## counted: an except that swallows, and counts
-# lets an error: expected the source's ConnectionError, came ['a', 0, None, 'b', 'b']
-def counted(items):
-    count = 0
-    try:
-        for item in items:
-            count += 1
-            yield item
-    except BaseException:
-        pass
-    print(count)
 
 ## younger_than: fetchall underneath
 # needs the same memory: expected less than 64 KiB for 10,000 items, came
@@ -363,10 +313,6 @@ raise SystemExit(3)
 ## every: no Python
 # runs to its end: SyntaxError:
 def every(n, items:
-
-## every: a file that is not there
-# runs to its end: FileNotFoundError
-open(__file__ + ".txt")
 
 ## every: a question
 # runs to its end: OSError

@@ -98,7 +98,6 @@ def first(server, tmp_path_factory):
         interrupted=interrupted,
         left=left,
         start=command("start"),
-        second_start=command("start"),
     )
     command.stop(signal.SIGKILL)
 
@@ -130,11 +129,6 @@ def test_a_first_start_says_that_the_server_is_empty(first):
     assert (first.start.status, first.start.errors) == (0, "")
     ready = f" is ready at 127.0.0.1:{first.command.port}\n"
     assert first.start.output.endswith(f"{ready}It is empty: run python3 seed.py\n")
-
-
-def test_a_second_start_says_that_the_server_is_ready(first):
-    assert (first.second_start.status, first.second_start.errors) == (0, "")
-    assert first.second_start.output.endswith(f" is ready at 127.0.0.1:{first.command.port}\n")
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
@@ -325,34 +319,6 @@ def test_a_host_that_is_not_this_machine(command):
     assert line == f"{told}unset MYSQL_HOST"
 
 
-def test_a_file_in_the_folders_place(command):
-    shutil.rmtree(command.folder)
-    command.folder.write_text("")
-    assert "start over" in command.refuses()
-
-
-LOCKED = {  # what the lock's holder has written into it: what is told
-    "": "mysqld.pid is gone; to end that server: pkill -f ",
-    "c0ffee": "is in use by a server on the host c0ffee: stop it there",  # a container
-}
-
-
-@pytest.mark.parametrize("host", LOCKED)
-def test_a_folder_that_another_server_uses(command, host):
-    with open(command.folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write(host)
-        lock.flush()
-        assert LOCKED[host] in command.refuses()
-
-
-def test_a_lock_that_a_dead_server_of_another_host_has_left(not_started):
-    not_started.folder.mkdir()
-    Path(not_started.folder, "lock").write_text("c0ffee")
-    not_started.start()
-    assert not_started.running()
-
-
 def test_programs_outside_of_path(command, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(mysql_server, "FOLDERS", [str(tmp_path)])
@@ -374,6 +340,24 @@ def not_started(tmp_path):
     server = helpers.ThrowAwayServer(tmp_path / "générateurs", free_port(), "p")
     yield server
     server.kill()
+
+
+LOCKED = {  # what the lock's holder has written into it: what is told
+    "": "mysqld.pid is gone; to end that server: pkill -f ",
+    "c0ffee": "is in use by a server on the host c0ffee: stop it there",  # a container
+}
+
+
+@pytest.mark.parametrize("host", LOCKED)
+def test_a_folder_that_another_server_uses(not_started, monkeypatch, host):
+    monkeypatch.setattr("mysql_server.time.sleep", lambda _: None)  # between its attempts
+    not_started.folder.mkdir()
+    with open(not_started.folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(host)
+        lock.flush()
+        with pytest.raises(ServerError, match=LOCKED[host]):
+            not_started.start()
 
 
 @pytest.mark.skipif(not shutil.which("ps"), reason="needs ps")

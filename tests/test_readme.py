@@ -92,11 +92,6 @@ def done(server, tmp_path_factory) -> dict[int, helpers.Done]:
     return done
 
 
-@pytest.fixture(scope="module")
-def printed(done) -> dict[int, str]:
-    return {place: each.output for place, each in done.items()}
-
-
 TO_RUN = [place for place, block in enumerate(BLOCKS) if is_run(*block)]
 
 
@@ -153,8 +148,8 @@ OUTPUTS = [place for place, (info, _) in enumerate(BLOCKS) if info == "text"]
 
 
 @pytest.mark.parametrize("place", OUTPUTS, ids=map(name_of, OUTPUTS))
-def test_what_the_page_shows_is_printed_by_the_block_before(printed, place):
-    shown, output = normal(BLOCKS[place][1]), normal(printed[place - 1])
+def test_what_the_page_shows_is_printed_by_the_block_before(done, place):
+    shown, output = normal(BLOCKS[place][1]), normal(done[place - 1].output)
     if "with-figures" in BLOCKS[place - 1][0]:  # right to a factor of three
         for said, true in zip(re.findall(r"\d+", shown), re.findall(r"\d+", output), strict=True):
             assert int(true) / 3 < int(said) < int(true) * 3
@@ -163,13 +158,13 @@ def test_what_the_page_shows_is_printed_by_the_block_before(printed, place):
     assert re.fullmatch(pattern, output, re.DOTALL), output
 
 
-def test_what_the_page_says_beside_a_line_is_printed(printed):
+def test_what_the_page_says_beside_a_line_is_printed(done):
     said = 0
     for place, (info, text) in enumerate(BLOCKS):
         comment = r"^ *(?:print\(.*\)|break)  # (?:prints: )?(.*)$"
         comments = re.findall(comment, text, re.MULTILINE) if info == "python" else []
         if comments:
-            assert ", ".join(printed[place].splitlines()) == ", ".join(comments)
+            assert ", ".join(done[place].output.splitlines()) == ", ".join(comments)
             said += 1
     assert said > 5
 
@@ -286,12 +281,3 @@ def test_what_the_plain_way_does_wrong(seeded):
         json.dumps(age)
     plain.fetchall()
     assert query("SELECT @@max_connections") == [(151,)]  # and one for whoever has all rights
-
-
-SPIDER = re.search("Set these options on the Spider server: (.*?)\\. ", SUPPORT, re.DOTALL)[1]
-
-
-def test_the_options_for_spider_are_those_that_the_tests_use():
-    used = (PROJECT / "tests/test_shards.py").read_text(encoding="utf-8")
-    missing = [option for option in re.findall("`(.*?)`", SPIDER) if f'"--{option}"' not in used]
-    assert missing == []

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.cluster
 
 
 class Shards:
-    """A MariaDB server whose table lies on two others, by Spider and SUPPORT.md's statements."""
+    """A MariaDB server whose table lies on two others, by Spider as SUPPORT.md sets it up."""
 
     def __init__(self, folder: Path) -> None:
         nodes = [helpers.ThrowAwayServer(folder / str(n), free_port(), "p") for n in range(3)]
@@ -30,12 +30,12 @@ class Shards:
             assert told in statements
             statements = statements.replace(told, given)
         self.statements = statements.split(";\n")
+        options = re.search("(?s)Set these options on the Spider server: (.*?)\\. ", page)[1]
+        self.options = [f"--{option}" for option in re.findall("`(.*?)`", options)]
 
     def start(self) -> None:
-        xa = "--spider-internal-xa=ON"  # two phases: the shards commit all or none
-        spider = ("--plugin-load-add=ha_spider.so", "--plugin-maturity=beta", xa)
         for node in (*self.shards, self.head):
-            node.start(*(spider if node is self.head else ()))
+            node.start(*(self.options if node is self.head else ()))
             node.rows("CREATE DATABASE ALX_prodev CHARACTER SET utf8mb4")
         for shard in self.shards:
             shard.rows(seed.CREATE_TABLE, "ALX_prodev")

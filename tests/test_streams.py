@@ -99,7 +99,7 @@ def test_hang_ups_in_threads_with_tls_and_compressed(wide, monkeypatch):
         rows.close()
 
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(stop, range(60)))
+        list(pool.map(stop, range(24)))
     wide.wait_until_left_alone()
 
 
@@ -233,9 +233,7 @@ def test_memory_does_not_grow_with_the_table(wide):
 
 
 def test_memory_does_not_grow_with_the_file(empty, csv_file):
-    for size in (5_000, 20_000):
-        assert peak(seed.insert_data, empty, csv_file(size)) < 4
-        empty.cmd_query("TRUNCATE user_data")
+    assert peak(seed.insert_data, empty, csv_file(20_000)) < 4  # in a list, they take 8
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -95,20 +95,16 @@ def test_a_table_that_would_lose_users_is_refused_and_not_changed(empty, with_gl
 ANN, BEN = (f"0000000{n}-0000-4000-8000-000000000000" for n in (1, 2))
 
 
-def refused_for_a_unique_key(user: str) -> None:
-    """See that an import is refused for a user whom another unique key keeps out."""
-    key = "another one has the same value in a unique key (SHOW INDEX FROM user_data)"
-    line = f"user {user} was not inserted: {key}; nothing was inserted"
-    assert refused(ran("seed.py")) == line
-
-
 def test_an_account_that_is_not_shown_all_keys(empty, account):
     alter(empty, "ADD x INT NOT NULL DEFAULT 5 UNIQUE")
     columns = f"({', '.join(seed.COLUMNS)})"
     rights = ", ".join(f"{right} {columns}" for right in ("SELECT", "INSERT", "UPDATE"))
     account("ann", f"{rights} ON ALX_prodev.user_data")
     _, second, *_ = FIRST_USERS
-    refused_for_a_unique_key(f"{second[0]} ({second[1]}, {second[2]})")
+    user = f"{second[0]} ({second[1]}, {second[2]})"
+    key = "another one has the same value in a unique key (SHOW INDEX FROM user_data)"
+    line = f"user {user} was not inserted: {key}; nothing was inserted"
+    assert refused(ran("seed.py")) == line
     assert empty.info_query("SELECT COUNT(*) FROM user_data") == (0,)
 
 

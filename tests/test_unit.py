@@ -1,4 +1,4 @@
-"""What needs no server: mocks as exercises write them, imports, sizes, what the project holds."""
+"""What needs no server: mocks as exercises write them, imports, sizes, the project's files."""
 
 import importlib.util
 import json
@@ -98,15 +98,6 @@ def test_a_size_out_of_range_raises_before_any_query(connect, function, name, le
         with pytest.raises(ValueError, match=words):
             list(function(value))
     connect.assert_not_called()
-
-
-def test_the_least_and_the_largest_sizes(cursor):
-    cursor.fetchmany.return_value = cursor.fetchall.return_value = []
-    for size in (1, 2**63 - 1):
-        assert list(batches.stream_users_in_batches(size)) == []
-        assert list(pages.lazy_pagination(size)) == []
-        assert pages.paginate_users(size, 0) == []
-    assert pages.paginate_users(1, 2**63 - 1) == []
 
 
 ARGUMENTS = ["[CSV_FILE]", "[COUNT]", "[BATCH_SIZE]", "[PAGE_SIZE]", ""]
@@ -222,12 +213,6 @@ def test_the_dev_container_does_what_the_quick_start_does():
     )
     assert requirements in page
     assert page.endswith(start)
-
-
-def test_a_connection_is_given_up_after_ten_seconds():
-    with patch("mysql.connector.connect") as connect:
-        seed.connect_db()
-    assert connect.call_args.kwargs["connect_timeout"] == 10
 
 
 HINTS = {

@@ -356,7 +356,7 @@ def test_each_property_is_a_line(tmp_path):
 
 
 ENDS = {  # a file: in which promise it ends, and what is told
-    "while True: pass": "runs to its end: expected an end, came none within 2 seconds: does a",
+    "while True: pass": "runs to its end: expected an end, came none within 1 seconds: does a",
     "import os; os._exit(0)": "runs to its end: expected an end, came the end of its process",
     "import os\ndef every(n, items): os._exit(0)": (
         "gives the right values: expected an end, came the end of its process"
@@ -369,7 +369,7 @@ def test_a_file_that_never_ends_or_ends_the_process(tmp_path, text):
     file = tmp_path / "mine.py"
     file.write_text(text)
     checked = f"list(check_exercise.checked(check_exercise.Path('{file}'), 'every'))"
-    code = f"import check_exercise; check_exercise.SECONDS = 2; print(*{checked}[-1], sep=': ')"
+    code = f"import check_exercise; check_exercise.SECONDS = 1; print(*{checked}[-1], sep=': ')"
     done = shell(f'python -c "{code}"', env={"PYTHONPATH": "tests"})
     assert done.output.startswith(ENDS[text]), done
 

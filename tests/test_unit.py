@@ -215,6 +215,12 @@ def test_the_dev_container_does_what_the_quick_start_does():
     assert page.endswith(start)
 
 
+def test_a_connection_is_given_up_after_ten_seconds():
+    with patch("mysql.connector.connect") as connect:
+        seed.connect_db()
+    assert connect.call_args.kwargs["connect_timeout"] == 10
+
+
 HINTS = {
     1044: "GRANT ALL ON ALX_prodev.* to this account",
     1153: "Raise max_allowed_packet on the server",

@@ -380,7 +380,8 @@ def exercise_of(file: Path) -> str | None:
     text = ""
     with contextlib.suppress(OSError):  # which is told when the file is run
         text = file.read_text(encoding="utf-8", errors="replace")
-    defined = [name for name in EXERCISES if f"\ndef {name}(" in f"\n{text}"]
+    functions = [name for name, exercise in EXERCISES.items() if exercise.call]
+    defined = [name for name in functions if f"\ndef {name}(" in f"\n{text}"]
     named = [name for name in EXERCISES if name in file.stem]
     return next(iter(named + defined), None)
 
@@ -409,11 +410,14 @@ def main() -> None:
     if not name:
         parser.error(f"which exercise is {path}? --exercise {{{','.join(EXERCISES)}}}")
     print(f"{path.name} as the exercise {name}:")
+    before = ""
     for promise, failure in checked(path, name):
         failures += bool(failure)
         reason, _, lines = failure.partition("\n")
-        where = f'{reason} (README, "{EXERCISES[name].section}")\n{lines}'.rstrip()
-        print(f"FAIL  {promise}: {where}" if failure else f"ok    {promise}", flush=True)
+        why = f'{reason} (README, "{EXERCISES[name].section}")\n{lines}'.rstrip()
+        why = "as above" if failure == before else why
+        print(f"FAIL  {promise}: {why}" if failure else f"ok    {promise}", flush=True)
+        before = failure or before
     sys.exit(failures > 0)
 
 

@@ -53,7 +53,8 @@ def test_a_solution_may_end_by_itself(folder):
 
 
 def test_a_folder_is_a_table(seeded, folder):
-    (folder / "my_every.py").write_text("print('x' * 99)\ndef every(n, items): return []\n")
+    loud = "import os\nprint('Python')\nos.system('echo a program')\n"
+    (folder / "my_every.py").write_text(f"{loud}def every(n, items): return []\n")
     (folder / "notes.py").write_text("import antigravity_\n")
     (folder / "data.py").mkdir()
     done = command("--all", folder)
@@ -121,13 +122,20 @@ def every(n, items):
             yield here
         here, number = following, number + 1
 
-## every: a list in place of a condition
+## every: a list, made where errors are swallowed
 # works on an endless: came more than 10,000 reads
 def every(n, items):
-    numbered = list(enumerate(items, 1))
-    for number, item in numbered:
-        if number % n == 0:
-            yield item
+    try:
+        items = list(items)
+    except Exception:
+        items = []
+    yield from items[n - 1 :: n]
+
+## every: work before the first next()
+# is a generator, which reads nothing before: expected items read: 0, came 10
+def every(n, items):
+    chosen = [item for number, item in enumerate(items, 1) if number % n == 0]
+    return iter(chosen)
 
 ## every: StopIteration let out
 # gives the right values: RuntimeError: generator raised StopIteration
@@ -353,6 +361,8 @@ def test_each_property_is_a_line(tmp_path):
         f'FAIL  gives the right values: {why}\n  File "{file}", line 2, in every'
     )
     assert "check_exercise.py" not in done.output
+    assert done.output.count("File") == 1
+    assert "FAIL  works on an endless source: as above\n" in done.output
 
 
 ENDS = {  # a file: in which promise it ends, and what is told
@@ -434,7 +444,7 @@ def test_a_file_that_takes_all_memory(tmp_path):
 
 
 def test_a_file_that_is_no_known_exercise(tmp_path):
-    (tmp_path / "mine.py").write_text("")
+    (tmp_path / "mine.py").write_text("def pages(size): yield 1\n")  # no exercise asks for it
     done = command(tmp_path / "mine.py")
     assert done.status == 2
     assert "which exercise is" in done.errors

@@ -384,7 +384,7 @@ def test_a_file_that_never_ends_or_ends_the_process(tmp_path, text):
     assert done.output.startswith(ENDS[text]), done
 
 
-def test_a_file_that_ends_between_two_promises_is_not_ok(tmp_path, monkeypatch):
+def test_a_file_that_ends_between_two_promises_is_not_ok(tmp_path):
     """As a thread of the file may do."""
     code = """
 import check_exercise, os, pathlib
@@ -426,7 +426,6 @@ def test_what_a_file_has_started_is_ended_with_it(tmp_path):
     wait = "threading.Thread(target=time.sleep, args=(300,)).start()\n"
     file.write_text(f"{start}open({str(pid)!r}, 'w').write(str(process.pid))\n{wait}")
     assert command(file).status == 1  # and not after 300 seconds
-
     number = int(pid.read_text())
 
     def has_ended() -> bool:
